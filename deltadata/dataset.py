@@ -1,0 +1,193 @@
+"""Text in streams: pairs.parquet, and `dataset/`, exactly what a push uploads.
+
+polars decides which rows; here their text is copied, one row group at a time, by one Arrow writer.
+    load_dataset("runs/quickstart/dataset")             # prompt, chosen, rejected, ... over the kept pairs
+    load_dataset("runs/quickstart/dataset", "ladder")   # every response of every rung
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow as pa
+
+from deltadata import tables
+from deltadata.pair import ORDER, ROW
+from deltadata.store import SHARD_BYTES, TextColumn, Writer, disk, groups, open_parquet, writing
+from deltadata.tables import CONTENT, DROPPED_BY, MODEL, PROMPT, PROMPT_ID, ROLE, SAMPLE, SIDES, of
+
+BATCH = 1024  # pairs whose text is in memory at once
+TRAIN, TEST = "train", "test"
+DEFAULT, LADDER = "default", "ladder"
+
+
+def write_pairs(
+    path: Path, contract: tables.Table, numbers: pl.DataFrame, prompts: Path, responses: dict[str, list[Path]]
+) -> None:
+    """Write `numbers` (all columns of the contract but the messages, and the rows' places) with their text.
+
+    Raises BrokenTable, leaving what was there, when a row breaks the contract.
+    """
+    tables.check_keys(contract, numbers, str(path))
+    prompt_texts = TextColumn([prompts], PROMPT)
+    # Chosen and rejected walk a rung at their own pace: each side has its own reader.
+    texts = {side: LadderColumn(responses, tables.RESPONSE) for side in SIDES}
+    with writing(path, contract.schema) as writer:
+        for batch in numbers.iter_slices(BATCH):
+            messages = {PROMPT: prompt_texts.take(batch[ORDER])}
+            for side in SIDES:
+                messages[side] = assistant_turns(texts[side].take(batch[of(side, MODEL)], batch[of(side, ROW)]))
+            rows = batch.select(name for name in contract.schema.names if name not in messages).to_arrow()
+            columns = [messages[name] if name in messages else rows[name] for name in contract.schema.names]
+            table = pa.table(
+                [column.cast(field.type) for column, field in zip(columns, contract.schema, strict=True)],
+                schema=contract.schema,
+            )
+            tables.check_rows(contract, pl.DataFrame(table), str(path))
+            writer.write(table)
+
+
+class LadderColumn:
+    """One column of all rungs' parts, addressed by rung and row."""
+
+    def __init__(self, responses: dict[str, list[Path]], column: str) -> None:
+        self._rungs = {rung: TextColumn(files, column) for rung, files in responses.items()}
+
+    def take(self, models: pl.Series, rows: pl.Series) -> pa.Array:
+        """One value per row, in that order, whatever rungs they come from."""
+        found, places = [], []
+        for rung in models.unique(maintain_order=True):
+            here = (models == rung).arg_true()
+            found.append(self._rungs[rung].take(rows.gather(here)))
+            places.append(here)
+        if len(found) == 1:
+            return found[0]
+        return pa.chunked_array(found).take(pl.concat(places).arg_sort().to_arrow()).combine_chunks()
+
+
+def assistant_turns(texts: pa.Array) -> pa.Array:
+    """Each text as a list of one assistant message."""
+    height = len(texts)
+    turns = pa.StructArray.from_arrays([pa.repeat("assistant", height), texts.cast(pa.string())], [ROLE, CONTENT])
+    return pa.ListArray.from_arrays(pa.array(range(height + 1), pa.int32()), turns)
+
+
+def redrop(path: Path, dropped: pl.Series) -> None:
+    """Give every row of a pairs file a new `dropped_by`; the text streams past."""
+    with open_parquet(path) as file:
+        schema = file.schema_arrow.remove_metadata()
+    at = 0
+    with writing(path, schema) as writer:
+        for group in groups(path):
+            here = dropped.slice(at, group.num_rows).to_arrow().cast(pa.string())
+            writer.write(group.set_column(schema.get_field_index(DROPPED_BY), DROPPED_BY, here))
+            at += group.num_rows
+
+
+def in_test(share: float) -> pl.Expr:
+    """Whether a prompt is held out: the first 8 hex digits of its id as a fraction, below `share`.
+
+    Fixed by the prompt alone, so no added row moves another between the splits.
+    """
+    return pl.col(PROMPT_ID).str.slice(0, 8).str.to_integer(base=16, dtype=pl.Int64) < int(share * 2**32)
+
+
+class Split(NamedTuple):
+    """What was written under one name."""
+
+    config: str
+    split: str
+    rows: int
+    files: list[str]
+    bytes: int
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` when the block ends well."""
+    new, old = folder.with_name(f".tmp-{folder.name}"), folder.with_name(f".tmp-old-{folder.name}")
+    with disk(folder):
+        for left_over in (new, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        new.mkdir(parents=True)
+        try:
+            yield new
+            if folder.exists():
+                folder.rename(old)
+            new.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def default_columns(names: list[str]) -> list[str]:
+    """The published columns of a pairs table: no sample index, no reason; deltas last."""
+    left_out = {DROPPED_BY, *(of(side, SAMPLE) for side in SIDES)}
+    return [name for name in names if name not in left_out]
+
+
+def write_default(folder: Path, pairs: Path, holdout: float) -> list[Split]:
+    """The kept pairs as config `default`, split by prompt."""
+    kept = pl.col(DROPPED_BY).is_null()
+    splits = [(TRAIN, kept & ~in_test(holdout)), (TEST, kept & in_test(holdout))]
+    return [split for name, which in splits if (split := _write_split(folder, pairs, name, which)).rows]
+
+
+def _write_split(folder: Path, pairs: Path, split: str, which: pl.Expr) -> Split:
+    def rows() -> Iterator[pa.Table]:
+        for group in groups(pairs):
+            chosen_rows = pl.DataFrame(group.select([PROMPT_ID, DROPPED_BY])).select(which).to_series()
+            yield group.select(default_columns(group.schema.names)).filter(chosen_rows.to_arrow())
+
+    return write_shards(folder, DEFAULT, split, rows())
+
+
+def write_ladder(folder: Path, prompts: Path, places: pl.DataFrame, responses: dict[str, list[Path]]) -> Split:
+    """Every response (failed ones with their reason) as config `ladder`, in order of prompt, rung and sample.
+
+    `places` has one row per response: ORDER, MODEL, ROW.
+    """
+    kept = [name for name in tables.RESPONSES.schema.names if name != PROMPT_ID]
+    schema = pa.schema([*tables.PROMPTS.schema, *(tables.RESPONSES.schema.field(name) for name in kept)])
+    schema = schema.remove(schema.get_field_index(tables.META))
+
+    def rows() -> Iterator[pa.Table]:
+        prompt_columns = {name: TextColumn([prompts], name) for name in (PROMPT_ID, PROMPT, tables.POOL)}
+        columns = {name: LadderColumn(responses, name) for name in kept}
+        for batch in places.iter_slices(BATCH):
+            found = {name: column.take(batch[ORDER]) for name, column in prompt_columns.items()}
+            for name in kept:
+                found[name] = columns[name].take(batch[MODEL], batch[ROW])
+            yield pa.table([found[field.name].cast(field.type) for field in schema], schema=schema)
+
+    return write_shards(folder, LADDER, TRAIN, rows())
+
+
+def write_shards(folder: Path, config: str, split: str, rows: Iterator[pa.Table]) -> Split:
+    """Stream rows into data/<config>/<split>-00000-of-000NN.parquet, a new file every SHARD_BYTES."""
+    data = folder / "data" / config
+    data.mkdir(parents=True, exist_ok=True)
+    shards: list[Path] = []
+    writer: Writer | None = None
+    total, size = 0, 0
+    for table in rows:
+        if writer is None or writer.bytes > SHARD_BYTES:
+            if writer:
+                writer.close()
+            shards.append(data / f"{split}-{len(shards):05d}")
+            writer = Writer(shards[-1], table.schema.remove_metadata())
+        writer.write(table)
+        total, size = total + table.num_rows, size + table.nbytes
+    if writer:
+        writer.close()
+    if not total:
+        for shard in shards:
+            shard.unlink()
+        return Split(config, split, 0, [], 0)
+    named = [shard.rename(f"{shard}-of-{len(shards):05d}.parquet") for shard in shards]
+    return Split(config, split, total, [str(path.relative_to(folder)) for path in named], size)

@@ -1,0 +1,297 @@
+"""PROMPTS to RESPONSES: every rung answers every prompt, in parts that are written as they finish.
+
+    deltadata generate RECIPE
+
+Only what is missing is asked for: a part that lies on disk is never generated again, whether it comes from a killed
+run, from before a rung was added or from before the pool grew. A part is a batch whose members are fixed by the order of
+the prompts, so a bf16 engine gives a resumed run the same text as an uninterrupted one. With `overlap` (always so for a
+server, which batches as it likes) a part is whatever finished together: a fuller engine and no such promise.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple, Protocol
+
+import polars as pl
+
+from deltadata import models, parts, tables
+from deltadata.engines import Conversation, Engine, Model, open_engine
+from deltadata.errors import UserError, did_you_mean
+from deltadata.imported import imported_responses
+from deltadata.recipe import Recipe, Rung
+from deltadata.store import Run, TextColumn, write_json, write_table
+
+# Which keys under `runtime:` belong to which engine; what is named nowhere is an argument of vLLM's.
+RUNTIME_KEYS = {
+    "server": ("base_url", "api_key_env", "concurrency", "timeout", "retries"),
+    "transformers": ("batch_size",),
+    "scripted": ("scripted",),
+}
+
+
+class Progress(Protocol):
+    """What the stages tell the screen."""
+
+    def note(self, text: str) -> None: ...
+    def rung(self, name: str, total: int, done: int) -> None: ...
+    def advance(self, tokens: int, failed: bool) -> None: ...
+    def rung_done(self) -> None: ...
+
+
+class Ask(NamedTuple):
+    """What one rung still has to answer: rows of the prompts table and sample indexes, in order."""
+
+    rung: Rung
+    rows: pl.Series
+    samples: pl.Series
+    total: int
+
+
+class Stop:
+    """Whether the user asked to end, and whether a part is being answered."""
+
+    asked = False
+    in_part = False
+
+
+def generate(run: Run, recipe: Recipe, recipe_dir: Path, progress: Progress, overwrite: bool = False) -> int:
+    """Complete every rung's responses; returns how many rows were added. Needs the prompts table.
+
+    Raises UserError on drift, OutsideError when an engine fails (finished parts stay), KeyboardInterrupt on Ctrl-C.
+    """
+    prompts = pl.read_parquet(run.path / "prompts.parquet", columns=[tables.PROMPT_ID])
+    for rung in recipe.generate.rungs:  # all refusals before any work
+        _settle_drift(run, rung, parts.spec_of(recipe, rung, recipe_dir), overwrite)
+    added = 0
+    with graceful(progress) as stop:
+        for rungs in _by_load(recipe):
+            if rungs[0].responses:
+                added += _import(run, recipe, recipe_dir, rungs[0], prompts, progress)
+                continue
+            asks = [_ask(run, recipe, rung, prompts) for rung in rungs]
+            if any(len(ask.rows) for ask in asks):
+                added += _load_and_answer(run, recipe, recipe_dir, asks, progress, stop)
+            for rung in rungs:
+                _finish(run, rung, 0.0)
+    return added
+
+
+def _settle_drift(run: Run, rung: Rung, spec: dict[str, Any], overwrite: bool) -> None:
+    """Parts that another spec made are refused, or removed when told to overwrite."""
+    have = parts.read(run.path, rung.name)
+    drifted = [old for old in have.specs if not parts.same(old, spec)]
+    if not drifted:
+        return
+    if not overwrite:
+        costs = f"that removes and makes anew its {have.keys.height} responses"
+        run.refuse_drift(parts.table_name(rung.name), drifted[0], spec, costs)
+    run.forget(parts.table_name(rung.name))
+    shutil.rmtree(parts.folder(run.path, rung.name))
+
+
+def _ask(run: Run, recipe: Recipe, rung: Rung, prompts: pl.DataFrame) -> Ask:
+    samples = recipe.generate.sampling_of(rung).samples
+    wanted = prompts.with_row_index("row").join(
+        pl.DataFrame({tables.SAMPLE: pl.Series(range(samples), dtype=pl.UInt32)}), how="cross", maintain_order="left_right"
+    )
+    have = parts.read(run.path, rung.name).keys
+    missing = wanted.join(have, on=[tables.PROMPT_ID, tables.SAMPLE], how="anti", maintain_order="left")
+    return Ask(rung, missing["row"], missing[tables.SAMPLE], wanted.height)
+
+
+def _by_load(recipe: Recipe) -> list[list[Rung]]:
+    """Rungs that differ in sampling alone share one loaded engine; an imported rung stands alone."""
+    loads: dict[str, list[Rung]] = {}
+    for rung in recipe.generate.rungs:
+        engine = recipe.generate.engine_of(rung)
+        shared = [engine, rung.model, rung.revision, rung.dtype, None if rung.responses else runtime_of(recipe, rung)]
+        loads.setdefault(json.dumps([rung.name] if rung.responses else shared), []).append(rung)
+    return list(loads.values())
+
+
+def runtime_of(recipe: Recipe, rung: Rung) -> dict[str, Any]:
+    """The runtime keys of the rung's engine. `base_url` may be a mapping of rung names to addresses.
+
+    Raises UserError for a key that no engine of this recipe takes.
+    """
+    given = recipe.runtime.model_extra or {}
+    engine = recipe.generate.engine_of(rung)
+    owned = {key for keys in RUNTIME_KEYS.values() for key in keys}
+    if engine == "vllm":
+        return {key: value for key, value in given.items() if key not in owned}
+    if "vllm" not in {recipe.generate.engine_of(each) for each in recipe.generate.rungs}:
+        for key in given.keys() - owned:
+            cure = did_you_mean(key, ["overlap", *RUNTIME_KEYS[engine]])
+            raise UserError(f"the engine {engine} takes no such key", where=f"runtime.{key}", cure=cure)
+    mine = {key: given[key] for key in RUNTIME_KEYS[engine] if key in given}
+    if isinstance(mine.get("base_url"), dict):
+        if rung.name not in mine["base_url"]:
+            raise UserError(
+                f"no address for the rung {rung.name!r}", where="runtime.base_url", cure=f"add `{rung.name}: http://...`"
+            )
+        mine["base_url"] = mine["base_url"][rung.name]
+    return mine
+
+
+def _load_and_answer(
+    run: Run, recipe: Recipe, recipe_dir: Path, asks: list[Ask], progress: Progress, stop: Stop
+) -> int:
+    """Open the engine these rungs share and let each answer what is missing."""
+    first = asks[0].rung
+    engine_name = recipe.generate.engine_of(first)
+    model = _model(first, progress)
+    log = run.path / "logs" / f"{first.name}.log"
+    log.parent.mkdir(exist_ok=True)
+    progress.note(f"loading {model.path} with {engine_name} (its output: {log})")
+    began = time.monotonic()
+    added = 0
+    with open_engine(engine_name, model, runtime_of(recipe, first), log) as engine:
+        progress.note(f"ready after {time.monotonic() - began:.1f} s")
+        for ask in asks:
+            began = time.monotonic()
+            progress.rung(ask.rung.name, ask.total, ask.total - len(ask.rows))
+            # The weights may have been fetched just now, and their digest belongs to the spec.
+            facts = engine.facts | {"overlap": parts.overlaps(recipe, ask.rung)}
+            writer = parts.Writer(run.path, ask.rung.name, parts.spec_of(recipe, ask.rung, recipe_dir), facts)
+            _answer(run, recipe, ask, engine, writer, progress, stop)
+            progress.rung_done()
+            added += writer.added
+            _finish(run, ask.rung, time.monotonic() - began)
+    return added
+
+
+def _model(rung: Rung, progress: Progress) -> Model:
+    """The rung's model, fetched and converted first when it is one of `deltadata models` and missing."""
+    path = Path(str(rung.model))
+    if path.parent == Path("models") and path.name in models.KNOWN and not (path / "config.json").exists():
+        models.fetch(path.name, path.parent, progress.note)
+    return Model(str(rung.model), rung.revision, rung.dtype)
+
+
+def _answer(
+    run: Run, recipe: Recipe, ask: Ask, engine: Engine, writer: parts.Writer, progress: Progress, stop: Stop
+) -> None:
+    """Ask for everything missing and write a part per `part_rows` answers."""
+    part_rows, overlap = recipe.generate.part_rows, parts.overlaps(recipe, ask.rung)
+    sampling = recipe.generate.sampling_of(ask.rung).model_dump(exclude={"samples"})
+    requests = _requests(run, recipe, ask, stop)
+    # One call per part fixes its composition; one call for all lets the engine take from the next part early.
+    calls = 1 if overlap else -(-len(ask.rows) // part_rows)
+    for _ in range(calls):
+        asked: dict[int, tuple[str, int]] = {}
+        stop.in_part = True
+        for completion in engine.generate(_remember(requests if overlap else islice(requests, part_rows), asked), sampling):
+            writer.add(*asked.pop(completion.index), completion)
+            progress.advance(completion.response_tokens or 0, completion.error is not None)
+            if overlap and len(writer.rows) == part_rows:
+                writer.flush()
+        writer.flush()
+        stop.in_part = False
+        if stop.asked:
+            raise KeyboardInterrupt
+
+
+class Request(NamedTuple):
+    prompt_id: str
+    sample: int
+    conversation: Conversation
+
+
+def _requests(run: Run, recipe: Recipe, ask: Ask, stop: Stop) -> Iterator[Request]:
+    """What is missing, a part's worth of prompts in memory at a time; ends at a part's border once asked to stop."""
+    prompts = run.path / "prompts.parquet"
+    ids, texts = TextColumn([prompts], tables.PROMPT_ID), TextColumn([prompts], tables.PROMPT)
+    rung, part_rows = ask.rung, recipe.generate.part_rows
+    for start in range(0, len(ask.rows), part_rows):
+        if stop.asked:
+            return
+        rows, samples = ask.rows.slice(start, part_rows), ask.samples.slice(start, part_rows)
+        for prompt_id, messages, sample in zip(
+            ids.take(rows).to_pylist(), texts.take(rows).to_pylist(), samples, strict=True
+        ):
+            if rung.system is not None and messages[0][tables.ROLE] != "system":
+                messages = [{tables.ROLE: "system", tables.CONTENT: rung.system}, *messages]
+            # One seed per prompt and sample, the same for every rung, whatever else is in the pool.
+            seed = tables.rank(recipe.seed, prompt_id, sample) >> 32
+            yield Request(prompt_id, sample, Conversation(messages, seed, rung.chat_template_kwargs))
+
+
+def _remember(requests: Iterable[Request], asked: dict[int, tuple[str, int]]) -> Iterator[Conversation]:
+    """The engine sees conversations and answers by position; this keeps whose position is whose."""
+    for index, request in enumerate(requests):
+        asked[index] = (request.prompt_id, request.sample)
+        yield request.conversation
+
+
+def _import(
+    run: Run, recipe: Recipe, recipe_dir: Path, rung: Rung, prompts: pl.DataFrame, progress: Progress
+) -> int:
+    """A rung whose responses exist: one part, made anew when the prompts have changed."""
+    spec, name = parts.spec_of(recipe, rung, recipe_dir), parts.table_name(rung.name)
+    before = parts.read(run.path, rung.name).keys.height
+    made_of = {"prompts": run.record[tables.PROMPTS.name].fingerprint}
+    if run.state(name, spec, made_of | {"rows": before, "parts": 1}) == "done":
+        return 0
+    began = time.monotonic()
+    found = imported_responses(rung, set(prompts[tables.PROMPT_ID]), recipe_dir)
+    path = parts.folder(run.path, rung.name) / parts.NAME.format(0)
+    frame = pl.DataFrame(found.responses)
+    tables.check_rows(tables.RESPONSES, frame, str(path))
+    made_by = {parts.SPEC: json.dumps(spec, sort_keys=True), parts.FACTS: json.dumps({"engine": "imported"} | found.counts)}
+    write_table(path, found.responses, made_by)
+    progress.note(f"{rung.name}: " + ", ".join(f"{number} {what}" for what, number in found.counts.items()))
+    if found.bad:
+        aside = run.path / "bad" / f"{rung.name}.json"
+        write_json(aside, found.bad)
+        progress.note(f"{rung.name}: {len(found.bad)} bad row(s) written to {aside}")
+    _finish(run, rung, time.monotonic() - began, made_of)
+    return frame.height - before
+
+
+def _finish(run: Run, rung: Rung, seconds: float, made_of: dict[str, Any] | None = None) -> None:
+    """Check the rung's keys as a whole and write its record, unless it stands there already."""
+    have, name = parts.read(run.path, rung.name), parts.table_name(rung.name)
+    inputs = (made_of or {}) | have.inputs
+    if run.state(name, have.specs[0], inputs) == "done":
+        return
+    tables.check_keys(tables.RESPONSES, have.keys, str(parts.folder(run.path, rung.name)))
+    counted = pl.scan_parquet(have.files).select(
+        errors=pl.col(tables.ERROR).is_not_null().sum(),
+        cut_off=(pl.col(tables.FINISH) == "length").sum(),
+        tokens=pl.col(tables.RESPONSE_TOKENS).sum(),
+    )
+    facts = have.facts[-1] | counted.collect().row(0, named=True)
+    if len(have.facts) > 1:
+        facts["made_by"] = have.facts  # parts of several sessions, with another engine version, say
+    run.finish(name, have.keys.height, seconds, have.specs[0], inputs, facts)
+
+
+@contextmanager
+def graceful(progress: Progress) -> Iterator[Stop]:
+    """The first Ctrl-C lets the current part finish, so that no token is lost; the second ends at once."""
+    stop = Stop()
+
+    def asked(_signal: int, _frame: FrameType | None) -> None:
+        if stop.asked or not stop.in_part:
+            raise KeyboardInterrupt
+        stop.asked = True
+        progress.note("finishing the current part, then stopping; Ctrl-C again ends at once and loses that part")
+
+    try:
+        former = signal.signal(signal.SIGINT, asked)
+    except ValueError:  # not the main thread: signals are the caller's business
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, former)

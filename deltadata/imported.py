@@ -1,0 +1,183 @@
+"""Responses that already exist, as a rung of the ladder: other people's answers to the prompts of this recipe.
+
+    generate: {rungs: [{name: gemma-7b-it, responses: gemma-7b-it.json, prompt: instruction, response: output}]}
+
+`deltadata generate RECIPE` then reads that file instead of loading a model. Both known layouts are taken: a prompt and
+a text, or a conversation that ends with the response (one column for each model: the wide ladder).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from deltadata import tables
+from deltadata.errors import UserError
+from deltadata.recipe import Rung
+from deltadata.rows import (
+    ASSISTANT,
+    LOOK_AHEAD,
+    BadRow,
+    Row,
+    bad_row,
+    conversation,
+    first_three,
+    no_such_column,
+    read_rows,
+    text,
+)
+
+CHUNK = 1024
+NULL_RESPONSE = "null in the source"
+_TOKENS = (tables.PROMPT_TOKENS, tables.RESPONSE_TOKENS)
+
+
+class Imported(NamedTuple):
+    """`responses` has the columns of tables.RESPONSES. `counts`: read = matched + unmatched + bad + not_selected.
+    `bad` has {where, why, row} of each bad row."""
+
+    responses: pa.Table
+    counts: dict[str, int]
+    bad: list[dict[str, str]]
+
+
+def imported_responses(rung: Rung, prompts: Collection[str], recipe_dir: Path) -> Imported:
+    """The responses of `rung.responses` to known prompts, in file order; a prompt's responses are samples 0, 1, ...
+
+    `prompts` are the known prompt ids, or maps them to the prompts' texts (used for a message only). A row's prompt is
+    its column `rung.prompt` (an id where that column is called so), else the messages before the response. "" is a
+    response; null is a row with an error. A row whose prompt is not among the known is unmatched: counted, not kept.
+
+    Raises UserError when a column is missing, nothing is selected or nothing matches, or the source cannot be read;
+    OutsideError when the Hub does not answer.
+    """
+    assert rung.responses is not None, "a rung with responses"
+    counts: Counter[str] = Counter(read=0, matched=0, unmatched=0, bad=0, not_selected=0)
+    bad: list[dict[str, str]] = []
+    samples: Counter[str] = Counter()
+    parts, rows = [tables.RESPONSES.schema.empty_table()], []
+    stranger = ""
+    for row in _rows(rung, recipe_dir):
+        counts["read"] += 1
+        try:
+            if not _selected(row, rung):
+                counts["not_selected"] += 1
+                continue
+            prompt, facts = _response(row, rung)
+        except BadRow as why:
+            counts["bad"] += 1
+            bad.append(bad_row(row, str(why)))
+            continue
+        prompt_id = prompt if isinstance(prompt, str) else tables.prompt_id(prompt)
+        if prompt_id not in prompts:
+            counts["unmatched"] += 1
+            stranger = stranger or f"{row.where}: {_short(prompt)}"
+            continue
+        counts["matched"] += 1
+        key = {tables.PROMPT_ID: prompt_id, tables.MODEL: rung.name, tables.SAMPLE: samples[prompt_id]}
+        samples[prompt_id] += 1
+        rows.append(key | facts)
+        if len(rows) == CHUNK:
+            parts.append(pa.Table.from_pylist(rows, tables.RESPONSES.schema))
+            rows = []
+    if not counts["matched"]:
+        raise _nothing(rung, prompts, counts, bad, stranger)
+    parts.append(pa.Table.from_pylist(rows, tables.RESPONSES.schema))
+    return Imported(pa.concat_tables(parts), dict(counts), bad)
+
+
+def _rows(rung: Rung, recipe_dir: Path) -> Iterator[Row]:
+    """The source's rows. Raises UserError when no row, or none of the first LOOK_AHEAD, has a column that is needed."""
+    path = rung.responses or ""
+    needed = dict.fromkeys([*rung.select, rung.response])
+    readable = 0
+    answers = 0  # rows of which the prompt can be had
+    for row in read_rows(path, recipe_dir, [*needed, rung.prompt, tables.FINISH, *_TOKENS]):
+        if row.value is not None:
+            readable += 1
+            needed = {name: None for name in needed if name not in row.value}
+            answers += rung.prompt in row.value or isinstance(row.value.get(rung.response), list)
+        yield row
+        if readable == LOOK_AHEAD and (needed or not answers):
+            break
+    for column in [*needed, *([] if answers else [rung.prompt])]:
+        if readable:
+            raise no_such_column(column, path, recipe_dir, f"rung {rung.name!r}")
+
+
+def _selected(row: Row, rung: Rung) -> bool:
+    if row.value is None:
+        raise BadRow(row.problem)
+    # CSV has text only: there 1 is "1" and true is "true".
+    return all(
+        name in row.value and (row.value[name] == wanted or row.value[name] == json.dumps(wanted))
+        for name, wanted in rung.select.items()
+    )
+
+
+def _response(row: Row, rung: Rung) -> tuple[list[dict[str, str]] | str, dict[str, Any]]:
+    """A row's prompt (messages, or an id) and its columns of the responses table. Raises BadRow."""
+    values = row.value or {}
+    if rung.response not in values:
+        raise BadRow(f"no column {rung.response!r}")
+    given: Any = values[rung.response]
+    history = None
+    if isinstance(given, list):
+        history, last = given[:-1], given[-1:]
+        if not last or not isinstance(last[0], dict) or last[0].get(tables.ROLE) != ASSISTANT:
+            raise BadRow(f"{rung.response} does not end with a turn of {ASSISTANT}")
+        given = last[0].get(tables.CONTENT)
+    if rung.prompt in values:
+        asked = values[rung.prompt]
+        prompt = text(asked, rung.prompt) if rung.prompt == tables.PROMPT_ID else conversation(asked, rung.prompt)
+    elif history is not None:
+        prompt = conversation(history, f"{rung.response} before the response")
+    else:
+        raise BadRow(f"no column {rung.prompt!r}")
+    facts = {name: _count(values.get(name)) for name in _TOKENS}
+    if given is None:
+        return prompt, facts | {tables.ERROR: NULL_RESPONSE, tables.FINISH: "error"}
+    finish = values.get(tables.FINISH)
+    return prompt, facts | {
+        tables.RESPONSE: text(given, rung.response, may_be_empty=True),
+        tables.FINISH: finish if finish in ("stop", "length") else "stop",
+    }
+
+
+def _count(value: Any) -> int | None:
+    """A token count where there is one."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 11:
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32 else None
+
+
+def _nothing(
+    rung: Rung, prompts: Collection[str], counts: Counter[str], bad: list[dict[str, str]], stranger: str
+) -> UserError:
+    """Why there is not one response to a known prompt."""
+    whose = f"rung {rung.name!r}"
+    if counts["unmatched"]:
+        known = next(iter(prompts.values() if isinstance(prompts, Mapping) else prompts), "")
+        return UserError(
+            f"{whose}: none of its {counts['unmatched']} responses answers a prompt of the pools\n"
+            f"  {stranger}\n  a prompt of the pools: {_short(known)}",
+            where=rung.responses,
+            cure="point `prompt:` at the column with the pools' prompts; texts must be equal to the letter",
+        )
+    if bad:
+        what = f"{whose}: all {len(bad)} selected rows are bad: {first_three(bad)}"
+        return UserError(what, where=rung.responses, cure="mend the rows, or name other columns")
+    if counts["read"]:
+        what = f"{whose}: none of its {counts['read']} rows has {rung.select}"
+        return UserError(what, where=rung.responses, cure="give `select:` values that the columns have")
+    return UserError(f"{whose}: the source has no rows", where=rung.responses, cure="give a file with rows")
+
+
+def _short(prompt: list[dict[str, str]] | str) -> str:
+    shown = prompt if isinstance(prompt, str) else tables.canonical(prompt)
+    return repr(shown if len(shown) <= 120 else shown[:120] + "…")

@@ -1,0 +1,156 @@
+"""RESPONSES to PAIRS: the stronger rung's response is chosen, the weaker one's rejected, prompt by prompt.
+
+    deltadata pair RECIPE
+
+Pairs are decided on numbers alone (one narrow row per response); their text is streamed from the parts afterwards.
+A pair exists where both responses do, sample by sample. Strength is the order of the rungs, not their size.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from deltadata import measure, tables
+from deltadata.errors import UserError
+from deltadata.recipe import Recipe
+from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, REJECTED, SAMPLE, SIDES, TOKENS, delta, of
+
+# Working columns of the numbers, never written: where a text lies, and what is known of it without holding it.
+ORDER, ROW, TEXT_HASH = "prompt_row", "response_row", "text_hash"
+EMPTY, SAME_TEXT = "is_empty", "same_text"
+
+
+class Pairing(NamedTuple):
+    stronger: str
+    weaker: str
+
+
+def pairings(recipe: Recipe) -> list[Pairing]:
+    """The recipe's pairings, stronger rung first. Raises UserError when one rung leaves nothing to pair."""
+    rungs = [rung.name for rung in recipe.generate.rungs]
+    asked = recipe.pair.pairings
+    if isinstance(asked, list):
+        return [Pairing(stronger, weaker) for stronger, weaker in asked]
+    if len(rungs) < 2:
+        raise UserError("one rung makes no pair", where="generate.rungs", cure="add a weaker rung below it")
+    match asked:
+        case "adjacent":
+            return [Pairing(*two) for two in zip(rungs, rungs[1:], strict=False)]
+        case "ends":
+            return [Pairing(rungs[0], rungs[-1])]
+        case "all":
+            return [Pairing(*two) for two in combinations(rungs, 2)]
+
+
+def response_numbers(files: dict[str, list[Path]], prompts: pl.DataFrame, samples: dict[str, int]) -> pl.DataFrame:
+    """One narrow row per response with text: key, place, measures and a hash of the text.
+
+    `files` are each rung's parts; `prompts` has prompt_id and pool in the order of the prompts table; responses to
+    other prompts, or with a sample index at or above `samples` of their rung, are left out.
+    """
+    wanted = prompts.with_row_index(ORDER)
+    found = []
+    for rung, parts in files.items():
+        numbers = (
+            pl.scan_parquet(parts)
+            .with_row_index(ROW)
+            .filter(pl.col(tables.RESPONSE).is_not_null())
+            .select(
+                PROMPT_ID,
+                MODEL,
+                SAMPLE,
+                ROW,
+                FINISH,
+                pl.col(tables.RESPONSE_TOKENS).alias(TOKENS),
+                pl.col(tables.RESPONSE).hash().alias(TEXT_HASH),
+                (pl.col(tables.RESPONSE).str.strip_chars() == "").alias(EMPTY),
+                **{_measured(name): expression for name, expression in measure.per_response().items()},
+            )
+            .collect(engine="streaming")
+        )
+        found.append(numbers.filter(pl.col(SAMPLE) < samples[rung]).join(wanted, on=PROMPT_ID))
+    return pl.concat(found).sort(ORDER, MODEL, SAMPLE)
+
+
+def _measured(name: str) -> str:
+    return f"measured_{name}"
+
+
+def pair(numbers: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """All pairs of all pairings, in order of pairing, prompt and sample, with every delta; nothing is dropped here.
+
+    Raises UserError when `control: tied` finds no second sample.
+    """
+    paired = [_one_pairing(numbers, pairing, recipe) for pairing in _controlled(recipe)]
+    return pl.concat(paired)
+
+
+def _controlled(recipe: Recipe) -> list[Pairing]:
+    """`tied` pairs a rung with itself: two samples of the stronger one, equal in strength by construction."""
+    if recipe.pair.control != "tied":
+        return pairings(recipe)
+    stronger = list(dict.fromkeys(pairing.stronger for pairing in pairings(recipe)))
+    for name in stronger:
+        if recipe.generate.sampling_of(recipe.rung(name)).samples < 2:
+            raise UserError(
+                f"tied pairs take two samples of {name!r}, which has one",
+                where="pair.control",
+                cure="set generate.sampling.samples to 2 and a temperature above 0",
+            )
+    return [Pairing(name, name) for name in stronger]
+
+
+def _one_pairing(numbers: pl.DataFrame, pairing: Pairing, recipe: Recipe) -> pl.DataFrame:
+    control = recipe.pair.control
+    sides = (pairing.weaker, pairing.stronger) if control == "reversed" else pairing
+    chosen, rejected = (
+        _side(numbers.filter(pl.col(MODEL) == model), side) for model, side in zip(sides, SIDES, strict=True)
+    )
+    match_on = pl.col(of(CHOSEN, SAMPLE)), pl.col(of(REJECTED, SAMPLE))
+    if control == "tied":  # samples (0, 1), (2, 3) ... of one rung
+        chosen = chosen.filter(match_on[0] % 2 == 0)
+        match_on = match_on[0] + 1, match_on[1]
+    joined = chosen.join(
+        rejected.drop(ORDER, tables.POOL),
+        left_on=[PROMPT_ID, match_on[0]],
+        right_on=[PROMPT_ID, match_on[1]],
+        coalesce=False,
+        maintain_order="left",
+    ).drop(f"{PROMPT_ID}_right")
+    if control == "random":
+        joined = _flip_coins(joined, recipe.seed)
+    return joined.select(
+        ORDER,
+        PROMPT_ID,
+        tables.POOL,
+        *(of(side, column) for column in (MODEL, SAMPLE, TOKENS, FINISH, ROW, EMPTY) for side in SIDES),
+        (pl.col(of(CHOSEN, TEXT_HASH)) == pl.col(of(REJECTED, TEXT_HASH))).alias(SAME_TEXT),
+        **{
+            delta(name): pl.col(of(CHOSEN, _measured(name))) - pl.col(of(REJECTED, _measured(name)))
+            for name in measure.NAMES
+        },
+    )
+
+
+def _side(numbers: pl.DataFrame, side: str) -> pl.DataFrame:
+    return numbers.rename(lambda column: column if column in (PROMPT_ID, ORDER, tables.POOL) else of(side, column))
+
+
+def _flip_coins(joined: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The control `random`: which side is chosen is a coin per pair, fixed by the seed."""
+    heads = pl.Series([tables.rank(seed, "control", prompt_id) & 1 for prompt_id in joined[PROMPT_ID]], dtype=pl.Boolean)
+    swapped = joined.rename(lambda column: _other_side(column))
+    return pl.concat([joined.filter(heads), swapped.filter(~heads).select(joined.columns)]).sort(
+        ORDER, of(CHOSEN, SAMPLE), maintain_order=True
+    )
+
+
+def _other_side(column: str) -> str:
+    for this, other in (SIDES, SIDES[::-1]):
+        if column.startswith(of(this, "")):
+            return of(other, column.removeprefix(of(this, "")))
+    return column

@@ -1,0 +1,139 @@
+"""A rung's responses on disk: `responses/<rung>/part-00000.parquet ...`, each with what made it in its footer.
+
+A part is written under a temporary name and renamed: what lies there is whole. The footer holds the spec (the recipe's
+fields that shape the text) and the engine's facts, so that a run killed before its record knows what it may continue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from deltadata import tables
+from deltadata.engines import Completion
+from deltadata.recipe import Recipe, Rung
+from deltadata.rows import digest
+from deltadata.store import open_parquet, write_table
+from deltadata.tables import RESPONSES
+
+SPEC, FACTS = b"deltadata.spec", b"deltadata.facts"
+NAME = "part-{:05d}.parquet"
+
+
+class Parts(NamedTuple):
+    """The files in order of their number, the keys they hold, and what made them (different values once each)."""
+
+    files: list[Path]
+    keys: pl.DataFrame
+    specs: list[dict[str, Any]]
+    facts: list[dict[str, Any]]
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a table made from these parts depends on."""
+        return {"rows": self.keys.height, "parts": len(self.files)}
+
+
+def folder(run: Path, rung: str) -> Path:
+    return run / RESPONSES.name / rung
+
+
+def table_name(rung: str) -> str:
+    """The rung's name in the record."""
+    return f"{RESPONSES.name}/{rung}"
+
+
+def read(run: Path, rung: str) -> Parts:
+    """Raises UserError naming a part that cannot be read."""
+    files = sorted(folder(run, rung).glob("part-*.parquet"))
+    keys, specs, facts = [tables.empty(RESPONSES).select(RESPONSES.key)], [], []
+    for path in files:
+        with open_parquet(path, "only what it held") as file:
+            keys.append(pl.DataFrame(file.read(columns=list(RESPONSES.key))))
+            told = file.schema_arrow.metadata or {}
+        for key, found in ((SPEC, specs), (FACTS, facts)):
+            value = json.loads(told.get(key, b"{}"))
+            if value not in found:
+                found.append(value)
+    return Parts(files, pl.concat(keys), specs, facts)
+
+
+def overlaps(recipe: Recipe, rung: Rung) -> bool:
+    """Whether parts may mix: as asked, and always with a server, which batches as it likes anyway."""
+    return recipe.runtime.overlap or recipe.generate.engine_of(rung) == "server"
+
+
+def spec_of(recipe: Recipe, rung: Rung, recipe_dir: Path) -> dict[str, Any]:
+    """The fields that shape a rung's text. `samples` is an extent, not an identity: more of them only adds rows."""
+    if rung.responses:
+        return {
+            "rung": rung.model_dump(include={"responses", "prompt", "response", "select"}),
+            "file": digest(rung.responses, recipe_dir),
+        }
+    spec = {
+        "rung": rung.model_dump(include={"model", "revision", "dtype", "system", "chat_template_kwargs"}),
+        "engine": recipe.generate.engine_of(rung),
+        "sampling": recipe.generate.sampling_of(rung).model_dump(exclude={"samples"}),
+        "seed": recipe.seed,
+    }
+    if not overlaps(recipe, rung):
+        spec["part_rows"] = recipe.generate.part_rows
+    directory = Path(str(rung.model))
+    if spec["engine"] in ("vllm", "transformers") and directory.is_dir():
+        spec["model_files"] = _model_digest(directory)
+    return spec
+
+
+def same(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether both specs make the same text. Weights that are not here (any more) cannot be compared and do not count."""
+    return old == new or ("model_files" not in new and {k: v for k, v in old.items() if k != "model_files"} == new)
+
+
+def _model_digest(directory: Path) -> str:
+    """Names and sizes of all files, and what the small ones say: notices other weights under an old name."""
+    told = hashlib.sha256()
+    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+        told.update(f"{path.relative_to(directory)} {path.stat().st_size}\n".encode())
+        if path.suffix in (".json", ".jinja", ".txt"):
+            told.update(path.read_bytes())
+    return told.hexdigest()[:16]
+
+
+class Writer:
+    """Collects answered rows and writes them as the next free part, checked, in the order they were asked for."""
+
+    def __init__(self, run: Path, rung: str, spec: dict[str, Any], facts: dict[str, Any]) -> None:
+        self.rung, self.added, self.rows = rung, 0, list[tuple[str, int, Completion]]()
+        self._folder = folder(run, rung)
+        self._made_by = {SPEC: json.dumps(spec, sort_keys=True), FACTS: json.dumps(facts, sort_keys=True)}
+        taken = {path.name for path in self._folder.glob("part-*.parquet")}
+        self._free = (name for name in map(NAME.format, range(10**9)) if name not in taken)
+
+    def add(self, prompt_id: str, sample: int, completion: Completion) -> None:
+        self.rows.append((prompt_id, sample, completion))
+
+    def flush(self) -> None:
+        """Raises OutsideError when the disk is full; the part is then not there."""
+        if not self.rows:
+            return
+        ids, samples, done = zip(*sorted(self.rows, key=lambda row: row[2].index), strict=True)
+        columns = {
+            tables.PROMPT_ID: list(ids),
+            tables.MODEL: [self.rung] * len(done),
+            tables.SAMPLE: list(samples),
+            tables.RESPONSE: [completion.text for completion in done],
+            tables.FINISH: [completion.finish_reason for completion in done],
+            tables.ERROR: [completion.error for completion in done],
+            tables.PROMPT_TOKENS: [completion.prompt_tokens for completion in done],
+            tables.RESPONSE_TOKENS: [completion.response_tokens for completion in done],
+        }
+        path = self._folder / next(self._free)
+        part = tables.as_rows(RESPONSES, columns)
+        tables.check_rows(RESPONSES, pl.DataFrame(part), str(path))
+        write_table(path, part, self._made_by)
+        self.added += len(self.rows)
+        self.rows = []

@@ -1,0 +1,320 @@
+"""The stages in order: collect, generate, pair, filter, dataset. Each reads tables of the run folder and writes one.
+
+    deltadata run RECIPE            # all of them; what is finished is skipped
+    deltadata pair RECIPE           # one of them
+
+A stage is skipped when its record says the same, rebuilt when what it was made from changed, refused when the recipe's own
+fields changed (see `store`). Nothing but `generate` asks a model for anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from deltadata import __version__, card, dataset, filter, measure, pair, parts, recipe, tables
+from deltadata.collect import collect
+from deltadata.generate import generate
+from deltadata.generate import Progress as Progress
+from deltadata.recipe import Recipe
+from deltadata.rows import digest
+from deltadata.store import Run, fingerprint, write_json, write_table
+from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SAMPLE, SIDES, delta, of
+
+PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, "pairs", "filter", "dataset"
+
+
+class Job(NamedTuple):
+    """One recipe in one open run folder."""
+
+    run: Run
+    recipe: Recipe
+    recipe_dir: Path
+    progress: Progress
+    overwrite: bool = False
+
+    @property
+    def prompts_file(self) -> Path:
+        return self.run.path / "prompts.parquet"
+
+    @property
+    def pairs_file(self) -> Path:
+        return self.run.path / "pairs.parquet"
+
+    def ladder(self) -> dict[str, parts.Parts]:
+        return {rung.name: parts.read(self.run.path, rung.name) for rung in self.recipe.generate.rungs}
+
+
+def _settled(job: Job, table: str, spec: dict[str, Any], inputs: dict[str, Any], costs: str) -> bool:
+    """Whether the table is done. Refuses drift, unless overwriting; else the record goes and the table is rebuilt."""
+    state = job.run.state(table, spec, inputs)
+    if state == "done":
+        return True
+    if state == "drift" and not job.overwrite:
+        job.run.refuse_drift(table, job.run.record[table].spec, spec, costs)
+    job.run.forget(table)
+    return False
+
+
+def run_collect(job: Job) -> bool:
+    """Pools to prompts.parquet. Returns whether anything was done.
+
+    A recipe or a pool that only adds prompts is no drift: those that were there stay, row for row.
+    """
+    spec = {"collect": job.recipe.collect.model_dump(), "seed": job.recipe.seed}
+    inputs = {pool.name: digest(pool.path, job.recipe_dir) for pool in job.recipe.collect.pools}
+    state = job.run.state(PROMPTS, spec, inputs)
+    if state == "done":
+        return False
+    began = time.monotonic()
+    found = collect(job.recipe, job.recipe_dir)
+    frame = pl.DataFrame(found.prompts)
+    if state == "drift" and not job.overwrite and not _only_adds(job.prompts_file, frame):
+        job.run.refuse_drift(PROMPTS, job.run.record[PROMPTS].spec, spec, "prompts are collected anew; responses stay")
+    tables.check_rows(tables.PROMPTS, frame, str(job.prompts_file))
+    tables.check_keys(tables.PROMPTS, frame, str(job.prompts_file))
+    job.run.forget(PROMPTS)
+    write_table(job.prompts_file, found.prompts)
+    aside = job.run.path / "bad" / "prompts.json"
+    if found.bad:
+        write_json(aside, found.bad)
+        first = found.bad[0]
+        job.progress.note(f"{len(found.bad)} bad row(s) written to {aside}; first: {first['where']}: {first['why']}")
+    else:
+        aside.unlink(missing_ok=True)
+    for pool in found.pools:
+        job.progress.note(f"pool {pool['name']}: " + ", ".join(f"{pool[key]} {key.replace('_', ' ')}" for key in COUNTS))
+    job.run.finish(PROMPTS, frame.height, time.monotonic() - began, spec, inputs, {"pools": found.pools})
+    return True
+
+
+COUNTS = ("read", "bad", "duplicate", "not_sampled", "taken")
+
+
+def _only_adds(before: Path, now: pl.DataFrame) -> bool:
+    if not before.exists():
+        return True
+    old = pl.read_parquet(before)
+    return old.join(now, on=[PROMPT_ID, POOL, tables.META], how="anti", nulls_equal=True).is_empty()
+
+
+def run_generate(job: Job) -> bool:
+    """Prompts to responses/. Returns whether anything was added."""
+    return generate(job.run, job.recipe, job.recipe_dir, job.progress, job.overwrite) > 0
+
+
+def _pairs_contract() -> tables.Table:
+    return tables.pairs(measure.NAMES, filter.REASONS)
+
+
+def _pair_spec(job: Job) -> dict[str, Any]:
+    return {"pair": job.recipe.pair.model_dump(), "measures": measure.NAMES, "seed": job.recipe.seed}
+
+
+def _pair_inputs(job: Job, ladder: dict[str, parts.Parts]) -> dict[str, Any]:
+    rungs = [[name, fingerprint(of_rung.specs), of_rung.inputs, _samples(job)[name]] for name, of_rung in ladder.items()]
+    return {"prompts": job.run.record[PROMPTS].fingerprint, "rungs": rungs}
+
+
+def _samples(job: Job) -> dict[str, int]:
+    """Responses per prompt that the recipe asks for; all there are for an imported rung."""
+    return {
+        rung.name: 2**31 if rung.responses else job.recipe.generate.sampling_of(rung).samples
+        for rung in job.recipe.generate.rungs
+    }
+
+
+def run_pair(job: Job, also_filter: bool = False) -> bool:
+    """Responses to pairs.parquet with every delta. With `also_filter` the rules are applied in the same pass."""
+    rules = filter.rules(job.recipe)  # a mistake in them is found before anything is done
+    pair.pairings(job.recipe)
+    ladder = job.ladder()
+    spec, inputs = _pair_spec(job), _pair_inputs(job, ladder)
+    if _settled(job, PAIRS, spec, inputs, "pairs are made anew from the responses; nothing is generated"):
+        return False
+    if also_filter:
+        filter_spec = _filter_spec(job)
+        old = job.run.record.get(FILTER)
+        if old and old.spec != filter_spec and not job.overwrite:
+            job.run.refuse_drift(FILTER, old.spec, filter_spec, FILTER_COSTS)
+    began = time.monotonic()
+    prompts = pl.read_parquet(job.prompts_file, columns=[PROMPT_ID, POOL])
+    files = {name: of_rung.files for name, of_rung in ladder.items()}
+    numbers = pair.pair(pair.response_numbers(files, prompts, _samples(job)), job.recipe)
+    used = rules if also_filter else [rule for rule in rules if rule.name in filter.ALWAYS]
+    numbers = numbers.with_columns(filter.dropped_by(numbers, used))
+    job.run.forget(FILTER)
+    dataset.write_pairs(job.pairs_file, _pairs_contract(), numbers, job.prompts_file, files)
+    facts = {"prompts_without_pair": prompts.height - numbers[PROMPT_ID].n_unique()}
+    job.run.finish(PAIRS, numbers.height, time.monotonic() - began, spec, inputs, facts)
+    if also_filter:
+        _finish_filter(job, numbers, rules, time.monotonic() - began)
+    return True
+
+
+FILTER_COSTS = "pairs are filtered anew; nothing is generated"
+
+
+def _filter_spec(job: Job) -> dict[str, Any]:
+    return {"filter": job.recipe.filter.model_dump()}
+
+
+def run_filter(job: Job) -> bool:
+    """Pairs to pairs with `dropped_by`: only that column changes."""
+    rules = filter.rules(job.recipe)
+    spec, inputs = _filter_spec(job), {"pairs": job.run.record[PAIRS].fingerprint}
+    if _settled(job, FILTER, spec, inputs, FILTER_COSTS):
+        return False
+    began = time.monotonic()
+    numbers = pair_numbers(job.pairs_file)
+    dropped = filter.dropped_by(numbers, rules)
+    job.run.forget(FILTER)
+    dataset.redrop(job.pairs_file, dropped)
+    _finish_filter(job, numbers.with_columns(dropped), rules, time.monotonic() - began)
+    return True
+
+
+def pair_numbers(pairs_file: Path) -> pl.DataFrame:
+    """The pairs without their text, and what the rules want to know of the texts."""
+    text = {side: tables.last_text(side) for side in SIDES}
+    messages = [tables.PROMPT, *SIDES]
+    return (
+        pl.scan_parquet(pairs_file)
+        .select(
+            pl.exclude(messages),
+            *((text[side].str.strip_chars() == "").alias(of(side, pair.EMPTY)) for side in SIDES),
+            (text[CHOSEN] == text[REJECTED]).alias(pair.SAME_TEXT),
+        )
+        .collect(engine="streaming")
+    )
+
+
+def _finish_filter(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule], seconds: float) -> None:
+    facts = {"funnel": filter.funnel(numbers[DROPPED_BY], rules), "pairings": summary(numbers)}
+    kept = numbers[DROPPED_BY].null_count()
+    job.run.finish(FILTER, kept, seconds, _filter_spec(job), {"pairs": job.run.record[PAIRS].fingerprint}, facts)
+
+
+def summary(numbers: pl.DataFrame) -> list[dict[str, Any]]:
+    """Per pairing (in order): pairs, kept, and the mean of every delta over all pairs and over the kept ones."""
+    kept = pl.col(DROPPED_BY).is_null()
+    columns = {name: pl.col(delta(name)) for name in measure.NAMES}
+    found = numbers.group_by(of(CHOSEN, MODEL), of(REJECTED, MODEL), maintain_order=True).agg(
+        pairs=pl.len(),
+        kept=kept.sum(),
+        delta=pl.struct(**{name: column.mean() for name, column in columns.items()}),
+        delta_kept=pl.struct(**{name: column.filter(kept).mean() for name, column in columns.items()}),
+    )
+    return found.rename({of(CHOSEN, MODEL): CHOSEN, of(REJECTED, MODEL): REJECTED}).to_dicts()
+
+
+def run_dataset(job: Job) -> bool:
+    """Pairs and responses to dataset/: what a push uploads."""
+    ladder = job.ladder()
+    spec = {"holdout": job.recipe.holdout, "push": job.recipe.push.model_dump(include={"repo"})}
+    inputs = {"filter": job.run.record[FILTER].fingerprint, "ladder": [of_rung.inputs for of_rung in ladder.values()]}
+    folder = job.run.path / "dataset"
+    if folder.is_dir() and _settled(job, DATASET, spec, inputs, "the folder is written anew; nothing is generated"):
+        return False
+    began = time.monotonic()
+    job.run.forget(DATASET)
+    files = {name: of_rung.files for name, of_rung in ladder.items()}
+    with dataset.replacing(folder) as new:
+        splits = dataset.write_default(new, job.pairs_file, job.recipe.holdout)
+        if not splits:
+            funnel = job.run.record[FILTER].facts["funnel"]
+            raise_nothing_kept(funnel)
+        splits.append(dataset.write_ladder(new, job.prompts_file, _places(job, files), files))
+        (new / "README.md").write_text(card.render(facts_of(job, splits)), encoding="utf-8")
+        (new / "recipe.yaml").write_text(recipe.dump(job.recipe), encoding="utf-8")
+        rows = sum(split.rows for split in splits if split.config == dataset.DEFAULT)
+        facts = {"splits": [split._asdict() for split in splits]}
+        job.run.finish(DATASET, rows, time.monotonic() - began, spec, inputs, facts)
+        (new / "record.json").write_bytes((job.run.path / "record.json").read_bytes())
+    return True
+
+
+def raise_nothing_kept(funnel: dict[str, int]) -> None:
+    from deltadata.errors import UserError
+
+    raise UserError(
+        "every pair was dropped (" + ", ".join(f"{rule}: {n}" for rule, n in funnel.items() if n) + ")",
+        where="filter.rules",
+        cure="loosen the filter, or let the rungs answer longer (generate.sampling.max_tokens)",
+    )
+
+
+def _places(job: Job, files: dict[str, list[Path]]) -> pl.DataFrame:
+    """Where each response of a collected prompt lies, in order of prompt, rung and sample."""
+    prompts = pl.read_parquet(job.prompts_file, columns=[PROMPT_ID]).with_row_index(pair.ORDER)
+    frames = [
+        pl.scan_parquet(paths).with_row_index(pair.ROW).select(PROMPT_ID, MODEL, SAMPLE, pair.ROW).collect()
+        for paths in files.values()
+    ]
+    rungs = pl.Enum(list(files))
+    places = pl.concat(frames).join(prompts, on=PROMPT_ID).sort(pair.ORDER, pl.col(MODEL).cast(rungs), SAMPLE)
+    return places.select(pair.ORDER, MODEL, pair.ROW)
+
+
+def facts_of(job: Job, splits: list[dataset.Split]) -> dict[str, Any]:
+    """Everything the card says."""
+    record = job.run.record
+    filtered = record[FILTER]
+    rungs = []
+    for rung in job.recipe.generate.rungs:
+        entry = record[parts.table_name(rung.name)]
+        sampling = job.recipe.generate.sampling_of(rung).model_dump()
+        rungs.append(
+            {
+                "name": rung.name,
+                "model": rung.model or f"responses from {Path(str(rung.responses)).name}",
+                "engine": " ".join(str(entry.facts[key]) for key in ("engine", "engine_version") if key in entry.facts),
+                "sampling": "as imported" if rung.responses else ", ".join(f"{k} {v}" for k, v in sampling.items()),
+                "rows": entry.rows,
+                "errors": entry.facts["errors"],
+                "cut_off": entry.facts["cut_off"],
+                "license": rung.license or entry.facts.get("license") or "not stated",
+            }
+        )
+    return {
+        "name": job.recipe.name,
+        "version": __version__,
+        "repo": job.recipe.push.repo or "path/to/dataset",
+        "kept": filtered.rows,
+        "pairs": record[PAIRS].rows,
+        "splits": [split._asdict() for split in splits],
+        "test_share": job.recipe.holdout,
+        "rungs": rungs,
+        "control": job.recipe.pair.control,
+        "measures": measure.NAMES,
+        "pairings": filtered.facts["pairings"],
+        "funnel": filtered.facts["funnel"],
+        "pools": record[PROMPTS].facts["pools"],
+    }
+
+
+def closing_facts(job: Job) -> dict[str, Any]:
+    """What the closing table shows, from the record."""
+    record = job.run.record
+    told = {"name": job.recipe.name, "kept": record[FILTER].rows, "pairs": record[PAIRS].rows, "measures": measure.NAMES}
+    return told | record[FILTER].facts
+
+
+STAGES: dict[str, Callable[[Job], bool]] = {
+    "collect": run_collect,
+    "generate": run_generate,
+    "pair": run_pair,
+    "filter": run_filter,
+}
+
+
+def run_all(job: Job) -> bool:
+    """Every stage up to dataset/. Returns whether anything was done."""
+    filter.rules(job.recipe)
+    pair.pairings(job.recipe)
+    done = [run_collect(job), run_generate(job), run_pair(job, also_filter=True), run_filter(job), run_dataset(job)]
+    return any(done)

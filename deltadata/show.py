@@ -1,0 +1,45 @@
+"""What a run folder holds: its record, or some rows of a table.
+
+    deltadata show runs/quickstart
+    deltadata show runs/quickstart pairs --rows 2 --json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from deltadata import parts, tables
+from deltadata.errors import UserError, did_you_mean
+from deltadata.store import open_parquet, read_record
+
+
+def record_rows(run: Path) -> list[dict[str, Any]]:
+    """One row per finished table: name, rows, seconds, when, fingerprint. Raises UserError when there is no run."""
+    return [
+        {
+            "table": name,
+            "rows": entry.rows,
+            "seconds": entry.seconds,
+            "finished": entry.finished,
+            "fingerprint": entry.fingerprint,
+            "deltadata": entry.versions["deltadata"],
+        }
+        for name, entry in read_record(run)[1].items()
+    ]
+
+
+def table_rows(run: Path, table: str, rows: int) -> list[dict[str, Any]]:
+    """The first rows of a table, as JSON values. Raises UserError for a table that is not there."""
+    read_record(run)
+    files = {name: [run / f"{name}.parquet"] for name in (tables.PROMPTS.name, "pairs")}
+    for rung in sorted((run / tables.RESPONSES.name).glob("*")):
+        files[parts.table_name(rung.name)] = sorted(rung.glob("part-*.parquet"))
+    there = {name: paths for name, paths in files.items() if paths and paths[0].exists()}
+    if table not in there:
+        raise UserError(f"no table {table!r} here", where=str(run), cure=did_you_mean(table, there))
+    for path in there[table]:
+        open_parquet(path).close()
+    return pl.scan_parquet(there[table]).head(rows).collect().to_dicts()

@@ -1,0 +1,329 @@
+"""The run folder: atomic writes, the record last, refusal on drift, one writer at a time.
+
+A table with a record is finished; one without is not. The record holds each table's `spec` (the recipe's fields that
+shape it) and `inputs` (fingerprints of what it was made from). Same spec and inputs: skip. Other inputs alone: rebuild,
+since nothing the user wrote changed. Another spec: refuse, naming the fields, unless told to overwrite.
+    deltadata show runs/quickstart          # prints the record
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from deltadata import __version__
+from deltadata.errors import OutsideError, UserError
+
+RECORD, LOCK, HOLDER = "record.json", ".lock", ".lock-holder"
+ROW_GROUP_BYTES = 32 << 20  # uncompressed; the Hub's viewer wants 100 MB or less, and readers hold one at a time
+SHARD_BYTES = 1 << 30  # uncompressed; about 300-500 MB as zstd
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits for any JSON value, the same on every machine."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def changes(old: Any, new: Any, address: str = "") -> list[str]:
+    """`address: old -> new` for every field that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(old.keys() | new.keys()):
+            found += changes(old.get(key), new.get(key), f"{address}.{key}" if address else key)
+        return found
+    return [] if old == new else [f"{address}: {json.dumps(old)} -> {json.dumps(new)}"]
+
+
+@contextmanager
+def disk(where: Path, kept: str = "finished tables and parts are kept") -> Iterator[None]:
+    """Turns a failing disk (full, read-only, gone) into OutsideError; anything else passes through."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG):
+            raise OutsideError(
+                f"cannot write: {os.strerror(problem.errno)}; {kept}",
+                where=str(where),
+                cure="make room and run the same command again",
+            ) from None
+        if problem.errno in (errno.EACCES, errno.EPERM):
+            raise UserError(
+                f"cannot write: {os.strerror(problem.errno)}", where=str(where), cure="give a folder you may write to"
+            ) from None
+        raise
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed onto it when the block ends well and removed when it does not."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    with disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+class Entry(NamedTuple):
+    """One table's record."""
+
+    rows: int
+    seconds: float
+    spec: dict[str, Any]
+    inputs: dict[str, Any]
+    facts: dict[str, Any]
+    versions: dict[str, str]
+    finished: str
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint([self.spec, self.inputs])
+
+
+class Run:
+    """An open run folder. `record` maps table names to entries; writing goes through `finish`."""
+
+    def __init__(self, path: Path, recipe_name: str) -> None:
+        self.path, self.recipe_name = path, recipe_name
+        self.record: dict[str, Entry] = read_record(path)[1] if (path / RECORD).exists() else {}
+
+    def state(self, table: str, spec: dict[str, Any], inputs: dict[str, Any]) -> str:
+        """`missing`, `done`, `stale` (inputs changed) or `drift` (the spec changed)."""
+        entry = self.record.get(table)
+        if entry is None:
+            return "missing"
+        if entry.spec != spec:
+            return "drift"
+        return "done" if entry.inputs == inputs else "stale"
+
+    def refuse_drift(self, table: str, old: dict[str, Any], spec: dict[str, Any], costs: str) -> None:
+        """Raises UserError naming the fields that differ between what made `table` and what the recipe says now."""
+        raise UserError(
+            "the recipe no longer says what made this table:\n    " + "\n    ".join(changes(old, spec)),
+            where=f"{self.path}: {table}",
+            cure=f"set the fields back, give another --run folder, or add --overwrite ({costs})",
+        )
+
+    def finish(
+        self,
+        table: str,
+        rows: int,
+        seconds: float,
+        spec: dict[str, Any],
+        inputs: dict[str, Any],
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        """Write the table's record: from here on it is finished."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.record[table] = Entry(rows, round(seconds, 3), spec, inputs, facts or {}, versions(), stamp)
+        self._write()
+
+    def forget(self, table: str) -> None:
+        """Drop the record first, so that a kill while the table is rebuilt leaves it unfinished, not wrong."""
+        if self.record.pop(table, None):
+            self._write()
+
+    def _write(self) -> None:
+        tables = {name: entry._asdict() | {"fingerprint": entry.fingerprint} for name, entry in self.record.items()}
+        write_json(self.path / RECORD, {"recipe": self.recipe_name, "tables": tables})
+
+
+def versions() -> dict[str, str]:
+    found = {name: version(name) for name in ("polars", "pyarrow")}
+    return {"deltadata": __version__, "python": sys.version.partition(" ")[0], **found}
+
+
+def read_record(path: Path) -> tuple[str, dict[str, Entry]]:
+    """The recipe's name and the entries of the run folder at `path`. Raises UserError when it is no run folder."""
+    try:
+        told = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        entries = {name: Entry(**{field: e[field] for field in Entry._fields}) for name, e in told["tables"].items()}
+        return told["recipe"], entries
+    except FileNotFoundError:
+        raise UserError(
+            "no run here (there is no record.json)", where=str(path), cure="deltadata run RECIPE makes one"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise UserError(
+            f"not a record of a run: {problem}", where=str(path / RECORD), cure="remove the folder or give another --run"
+        ) from None
+
+
+@contextmanager
+def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
+    """The run folder, made if needed and locked: the kernel frees the lock of a dead process.
+
+    Raises UserError when another live process writes it, or when it belongs to another recipe or is no run folder.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError("is a file", where=str(path), cure="give a folder with --run")
+    if path.is_dir() and not (path / RECORD).exists() and any(p.name not in (LOCK, HOLDER) for p in path.iterdir()):
+        raise UserError("is a folder of other things (it has no record.json)", where=str(path), cure="give a new --run")
+    with disk(path, "nothing was written"):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            holder = (path / HOLDER).read_text() if (path / HOLDER).exists() else "another process"
+            raise UserError(f"{holder} is writing this run", where=str(path), cure="wait for it, or stop it") from None
+    try:
+        with disk(path, "nothing was written"):
+            (path / HOLDER).write_text(f"process {os.getpid()} on {os.uname().nodename}")
+        run = Run(path, recipe_name)
+        if (path / RECORD).exists():
+            owner = read_record(path)[0]
+            if owner != recipe_name:
+                raise UserError(
+                    f"belongs to the recipe {owner!r}, not to {recipe_name!r}", where=str(path), cure="give another --run"
+                )
+        else:
+            run._write()
+        for left_over in [*path.glob(".tmp-*"), *path.glob("*/*/.tmp-*"), *path.glob("*/.tmp-*")]:
+            shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+        yield run
+    finally:
+        (path / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+# Parquet: one way to write it, one way to read text by row.
+
+
+class Writer:
+    """Streams rows into one parquet file as the Hub likes it: zstd, page index, content-defined chunks, bounded groups."""
+
+    def __init__(self, path: Path, schema: pa.Schema, published: bool = True) -> None:
+        options = {"use_content_defined_chunking": True, "write_page_index": True} if published else {}
+        if published:
+            chunking = {"min_chunk_size": 256 << 10, "max_chunk_size": 1 << 20, "norm_level": 0}
+            # The key that `datasets` writes, so that a later push by either cuts the same chunks.
+            schema = schema.with_metadata({b"content_defined_chunking": json.dumps(chunking).encode()})
+            options["use_content_defined_chunking"] = chunking
+        self.schema, self.rows, self.bytes = schema, 0, 0
+        self._file = pq.ParquetWriter(path, schema, compression="zstd", **options)
+        self._held: list[pa.Table] = []
+        self._held_bytes = 0
+
+    def write(self, rows: pa.Table) -> None:
+        """Takes rows of the schema; they reach the file when a row group is full."""
+        rows = rows.cast(self.schema) if rows.schema != self.schema else rows
+        size = rows.nbytes
+        if size > ROW_GROUP_BYTES and rows.num_rows > 1:
+            half = rows.num_rows // 2
+            self.write(rows.slice(0, half))
+            self.write(rows.slice(half))
+            return
+        if self._held_bytes + size > ROW_GROUP_BYTES:
+            self._flush()
+        self._held.append(rows)
+        self._held_bytes += size
+        self.rows += rows.num_rows
+        self.bytes += size
+
+    def _flush(self) -> None:
+        if self._held:
+            group = pa.concat_tables(self._held).combine_chunks()
+            self._file.write_table(group, row_group_size=max(group.num_rows, 1))
+            self._held, self._held_bytes = [], 0
+
+    def close(self) -> None:
+        self._flush()
+        self._file.close()
+
+
+@contextmanager
+def writing(path: Path, schema: pa.Schema, published: bool = True) -> Iterator[Writer]:
+    """A Writer whose file appears under `path` only when the block ends well."""
+    with atomic(path) as temporary:
+        writer = Writer(temporary, schema, published)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+def write_table(path: Path, rows: pa.Table, metadata: dict[bytes, str] | None = None) -> None:
+    """A whole small table, atomically; `metadata` goes into the file's footer."""
+    with writing(path, rows.schema.with_metadata(metadata), published=False) as writer:
+        writer.write(rows)
+
+
+def open_parquet(path: Path, rows_lost: str = "what it held") -> pq.ParquetFile:
+    """A parquet file for streaming. Raises UserError when it is damaged (a truncated part, say)."""
+    try:
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+    except (pa.ArrowInvalid, OSError) as problem:
+        raise UserError(
+            f"not a readable parquet file ({str(problem).splitlines()[0].rstrip('.')[:120]})",
+            where=str(path),
+            cure=f"remove that file and run the same command again: {rows_lost} is made anew",
+        ) from None
+
+
+def groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The file's row groups one after the other, one in memory at a time."""
+    with open_parquet(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=columns, use_threads=False)
+
+
+class TextColumn:
+    """One column of several parquet files, addressed by row number over all of them. Holds what the last take used."""
+
+    def __init__(self, files: Iterable[Path], column: str) -> None:
+        self._column = column
+        self._groups: list[tuple[Path, int]] = []  # not open files: a ladder may have thousands of parts
+        self._starts: list[int] = []
+        self._held: dict[int, pa.ChunkedArray] = {}
+        total = 0
+        for path in files:
+            with open_parquet(path) as file:
+                for group in range(file.num_row_groups):
+                    self._groups.append((path, group))
+                    self._starts.append(total)
+                    total += file.metadata.row_group(group).num_rows
+        self._edges = pl.Series(self._starts, dtype=pl.Int64)
+
+    def take(self, rows: pl.Series) -> pa.Array:
+        """The values of these rows, in that order."""
+        of_row = self._edges.search_sorted(rows.cast(pl.Int64), side="right") - 1
+        needed = of_row.unique().sort().to_list()
+        self._held = {group: self._held[group] if group in self._held else self._read(group) for group in needed}
+        shift, at = {}, 0
+        for group in needed:
+            shift[group] = at - self._starts[group]
+            at += len(self._held[group])
+        index = rows.cast(pl.Int64) + of_row.replace_strict(shift, return_dtype=pl.Int64)
+        chunks = [chunk for group in needed for chunk in self._held[group].chunks]
+        return pa.chunked_array(chunks).take(index.to_arrow()).combine_chunks()
+
+    def _read(self, group: int) -> pa.ChunkedArray:
+        path, number = self._groups[group]
+        with open_parquet(path) as file:
+            return file.read_row_group(number, columns=[self._column], use_threads=False).column(0)
