@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from deltadata.tables import fingerprint
+
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 TAGS = ["dpo", "preference", "synthetic", "trl", "deltadata", "delta-learning"]
 
@@ -33,10 +35,9 @@ def render(facts: dict[str, Any]) -> str:
 
 def header(facts: dict[str, Any]) -> str:
     """The card's YAML: what the Hub and `load_dataset` read."""
-    configs: dict[str, list[dict[str, str]]] = {}
+    configs: dict[str, list[dict[str, Any]]] = {}
     for split in facts["splits"]:
-        files = f"data/{split['config']}/{split['split']}-*.parquet"
-        configs.setdefault(split["config"], []).append({"split": split["split"], "path": files})
+        configs.setdefault(split["config"], []).append(split)
     rows = sum(split["rows"] for split in facts["splits"])
     tree = {
         "pretty_name": facts["name"],
@@ -44,12 +45,36 @@ def header(facts: dict[str, Any]) -> str:
         "tags": TAGS,
         "size_categories": [next((name for limit, name in SIZES if rows < limit), "n>10M")],
         "configs": [
-            {"config_name": name, "data_files": files} | ({"default": True} if name == "default" else {})
-            for name, files in configs.items()
+            {
+                "config_name": name,
+                "data_files": [
+                    {"split": split["split"], "path": f"data/{name}/{split['split']}-*.parquet"} for split in splits
+                ],
+            }
+            | ({"default": True} if name == "default" else {})
+            for name, splits in configs.items()
         ],
+        "dataset_info": [_info(name, splits) for name, splits in configs.items()],
     }
     text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return text
+
+
+def _info(config: str, splits: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sizes as `datasets` states them, and the content's digest.
+
+    `datasets` caches a local folder under a hash of this header, not of its files: without the digest two runs with equal
+    counts, or one run before and after a new filter, would be served each other's rows.
+    """
+    return {
+        "config_name": config,
+        "description": f"content {fingerprint([split['digest'] for split in splits])}",
+        "splits": [
+            {"name": split["split"], "num_bytes": split["bytes"], "num_examples": split["rows"]} for split in splits
+        ],
+        "download_size": sum(split["file_bytes"] for split in splits),
+        "dataset_size": sum(split["bytes"] for split in splits),
+    }
 
 
 def inert(text: Any) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deltadata.errors import DeltadataError, UserError, did_you_mean
+from deltadata.errors import DeltadataError, OutsideError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from deltadata.recipe import Recipe
@@ -49,8 +49,9 @@ def _work(path: Path, sets: list[str], folder: Path | None, overwrite: bool, sta
     from deltadata.store import open_run
 
     screen = Screen()
+    place = folder or Path("runs") / recipe.name
     try:
-        with open_run(folder or Path("runs") / recipe.name, recipe.name) as opened:
+        with open_run(place, recipe.name) as opened:
             job = run.Job(opened, recipe, path.parent, screen, overwrite)
             did = run.STAGES[stage](job) if stage else run.run_all(job)
             if not did:
@@ -59,6 +60,9 @@ def _work(path: Path, sets: list[str], folder: Path | None, overwrite: bool, sta
                 screen.closing(run.closing_facts(job))
                 screen.note(f"dataset: {opened.path / 'dataset'}")
                 screen.note(f'next: load_dataset("{opened.path / "dataset"}"), or deltadata show {opened.path}')
+    except KeyboardInterrupt:
+        cure = "the same command goes on from there"
+        raise OutsideError("stopped; finished tables and parts are kept", where=str(place), cure=cure) from None
     finally:
         screen.close()
 
@@ -164,6 +168,3 @@ def main() -> None:
     except DeltadataError as problem:
         print(f"error: {problem}", file=sys.stderr)
         sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        print("stopped: finished parts are kept; the same command goes on from there", file=sys.stderr)
-        sys.exit(3)

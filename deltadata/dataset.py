@@ -7,6 +7,7 @@ polars decides which rows; here their text is copied, one row group at a time, b
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,7 +105,9 @@ class Split(NamedTuple):
     split: str
     rows: int
     files: list[str]
-    bytes: int
+    bytes: int  # of the rows as Arrow
+    file_bytes: int
+    digest: str  # SHA-256 over the files, in order
 
 
 @contextmanager
@@ -188,6 +191,12 @@ def write_shards(folder: Path, config: str, split: str, rows: Iterator[pa.Table]
     if not total:
         for shard in shards:
             shard.unlink()
-        return Split(config, split, 0, [], 0)
+        return Split(config, split, 0, [], 0, 0, "")
     named = [shard.rename(f"{shard}-of-{len(shards):05d}.parquet") for shard in shards]
-    return Split(config, split, total, [str(path.relative_to(folder)) for path in named], size)
+    digest = hashlib.sha256()
+    for path in named:
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    files = [str(path.relative_to(folder)) for path in named]
+    return Split(config, split, total, files, size, sum(path.stat().st_size for path in named), digest.hexdigest())

@@ -19,7 +19,7 @@ from deltadata import measure
 from deltadata.errors import UserError, did_you_mean
 from deltadata.pair import EMPTY, SAME_TEXT
 from deltadata.recipe import Recipe
-from deltadata.tables import DROPPED_BY, FINISH, MESSAGES, SIDES, delta, of, pairs
+from deltadata.tables import DROPPED_BY, FINISH, MESSAGES, SIDES, delta, empty, of, pairs
 
 RESPONSE_RATIO = "response_ratio"
 WHERE = "where"
@@ -124,7 +124,9 @@ def _read_where(sql: str) -> Rule:
     for name in names:
         if name not in known:
             raise UserError(f"no column is called {name!r}", where="filter.where", cure=did_you_mean(name, known))
-    return Rule(WHERE, expression)
+    rule = Rule(WHERE, expression)
+    dropped_by(empty(pairs(measure.NAMES, REASONS)), [rule])  # on no rows: a wrong type shows before any work
+    return rule
 
 
 def dropped_by(numbers: pl.DataFrame, rules: list[Rule]) -> pl.Series:

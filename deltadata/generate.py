@@ -193,11 +193,18 @@ def _answer(
             writer.add(*asked.pop(completion.index), completion)
             progress.advance(completion.response_tokens or 0, completion.error is not None)
             if overlap and len(writer.rows) == part_rows:
-                writer.flush()
-        writer.flush()
+                _flush(writer, progress)
+        _flush(writer, progress)
         stop.in_part = False
         if stop.asked:
             raise KeyboardInterrupt
+
+
+def _flush(writer: parts.Writer, progress: Progress) -> None:
+    reasons = {completion.error for _, _, completion in writer.rows}
+    if len(writer.rows) > 1 and len(reasons) == 1 and None not in reasons:
+        progress.note(f"{writer.rung}: all {len(writer.rows)} answers of this part failed: {reasons.pop()}")
+    writer.flush()
 
 
 class Request(NamedTuple):

@@ -150,8 +150,10 @@ def _response(row: Row, rung: Rung) -> tuple[list[dict[str, str]] | str, dict[st
 
 
 def _count(value: Any) -> int | None:
-    """A token count where there is one."""
+    """A token count where there is one; CSV has it as text, pandas as a float."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 11:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32 else None
 

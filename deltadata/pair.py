@@ -95,7 +95,8 @@ def _controlled(recipe: Recipe) -> list[Pairing]:
         return pairings(recipe)
     stronger = list(dict.fromkeys(pairing.stronger for pairing in pairings(recipe)))
     for name in stronger:
-        if recipe.generate.sampling_of(recipe.rung(name)).samples < 2:
+        rung = recipe.rung(name)  # an imported one has as many samples as its file
+        if not rung.responses and recipe.generate.sampling_of(rung).samples < 2:
             raise UserError(
                 f"tied pairs take two samples of {name!r}, which has one",
                 where="pair.control",
@@ -142,7 +143,8 @@ def _side(numbers: pl.DataFrame, side: str) -> pl.DataFrame:
 
 def _flip_coins(joined: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The control `random`: which side is chosen is a coin per pair, fixed by the seed."""
-    heads = pl.Series([tables.rank(seed, "control", prompt_id) & 1 for prompt_id in joined[PROMPT_ID]], dtype=pl.Boolean)
+    tossed = joined.select(PROMPT_ID, of(CHOSEN, MODEL), of(REJECTED, MODEL), of(CHOSEN, SAMPLE)).iter_rows()
+    heads = pl.Series([tables.rank(seed, "control", *pair) & 1 for pair in tossed], dtype=pl.Boolean)
     swapped = joined.rename(lambda column: _other_side(column))
     return pl.concat([joined.filter(heads), swapped.filter(~heads).select(joined.columns)]).sort(
         ORDER, of(CHOSEN, SAMPLE), maintain_order=True

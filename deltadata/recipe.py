@@ -377,7 +377,7 @@ def _one(error: Any) -> tuple[str, str, str]:
         return address, f"this version ships none, so {given!r} cannot be used", f"leave `{loc[-1]}` empty"
     if kind == "string_pattern_mismatch":
         return address, f"{given!r} is not a name", "use letters, digits, dot, underscore and hyphen (never a path)"
-    if loc and loc[0] == "pair" and kind == "literal_error":
+    if address == "pair.pairings" and kind == "literal_error":
         return address, f"{given!r} is no pairing", "adjacent, all, ends, or a list of [stronger, weaker]"
     if kind == "literal_error":
         return address, f"{given!r} is not one of {error['ctx']['expected']}", did_you_mean(

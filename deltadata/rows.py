@@ -1,7 +1,6 @@
 """Rows out of files and Hub datasets, one at a time: what prompt pools and existing responses are read with.
 
-    python -c "import sys; from pathlib import Path; from deltadata.rows import read_rows
-    for row in read_rows(sys.argv[1], Path()): print(row)" pool.jsonl
+    python -c "from deltadata.rows import *; [print(row) for row in read_rows('pool.csv', Path())]"
 
 prints what `deltadata collect` would see of it: every row with the place where it stands, the unreadable ones with why.
 """
@@ -179,7 +178,7 @@ def _jsonl(stream: io.BufferedReader, where: str) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            yield _object(here, json.loads(line.decode()))
+            yield _object(here, json.loads(line.decode().rstrip()))
         except json.JSONDecodeError as problem:
             yield Row(here, None, f"not JSON: {problem.msg} at column {problem.colno}", _shown(line))
         except (ValueError, RecursionError) as problem:  # not UTF-8, a number of 5,000 digits, 10,000 brackets
@@ -218,7 +217,9 @@ def _csv(stream: io.BufferedReader, where: str) -> Iterator[Row]:
     with io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="") as decoded:
         lines = csv.reader(decoded, strict=True)
         try:
-            header = next(lines)
+            header = next(lines, [])
+            if not header:
+                raise UserError("the first line is no header", where=f"{where}:1", cure="name the columns there")
             if len(set(header)) < len(header):
                 raise UserError("the header names a column twice", where=f"{where}:1", cure="rename one of them")
             for number, cells in enumerate(filter(None, lines), 1):

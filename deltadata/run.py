@@ -18,12 +18,13 @@ import polars as pl
 
 from deltadata import __version__, card, dataset, filter, measure, pair, parts, recipe, tables
 from deltadata.collect import collect
+from deltadata.errors import UserError
 from deltadata.generate import generate
 from deltadata.generate import Progress as Progress
 from deltadata.recipe import Recipe
 from deltadata.rows import digest
-from deltadata.store import Run, fingerprint, write_json, write_table
-from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SAMPLE, SIDES, delta, of
+from deltadata.store import Run, write_json, write_table
+from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SAMPLE, SIDES, delta, fingerprint, of
 
 PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, "pairs", "filter", "dataset"
 
@@ -226,8 +227,7 @@ def run_dataset(job: Job) -> bool:
     with dataset.replacing(folder) as new:
         splits = dataset.write_default(new, job.pairs_file, job.recipe.holdout)
         if not splits:
-            funnel = job.run.record[FILTER].facts["funnel"]
-            raise_nothing_kept(funnel)
+            raise _nothing_kept(job)
         splits.append(dataset.write_ladder(new, job.prompts_file, _places(job, files), files))
         (new / "README.md").write_text(card.render(facts_of(job, splits)), encoding="utf-8")
         (new / "recipe.yaml").write_text(recipe.dump(job.recipe), encoding="utf-8")
@@ -238,13 +238,18 @@ def run_dataset(job: Job) -> bool:
     return True
 
 
-def raise_nothing_kept(funnel: dict[str, int]) -> None:
-    from deltadata.errors import UserError
-
-    raise UserError(
-        "every pair was dropped (" + ", ".join(f"{rule}: {n}" for rule, n in funnel.items() if n) + ")",
+def _nothing_kept(job: Job) -> UserError:
+    if not job.run.record[PAIRS].rows:
+        return UserError(
+            "no prompt has an answer from both rungs of a pairing",
+            where=str(job.run.path / tables.RESPONSES.name),
+            cure=f"see why with: deltadata show {job.run.path} responses/{job.recipe.generate.rungs[-1].name}",
+        )
+    dropped = ", ".join(f"{rule} {count}" for rule, count in job.run.record[FILTER].facts["funnel"].items() if count)
+    return UserError(
+        f"every pair was dropped ({dropped})",
         where="filter.rules",
-        cure="loosen the filter, or let the rungs answer longer (generate.sampling.max_tokens)",
+        cure="loosen the filter and add --overwrite; nothing is generated again",
     )
 
 

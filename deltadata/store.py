@@ -9,7 +9,6 @@ since nothing the user wrote changed. Another spec: refuse, naming the fields, u
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -28,16 +27,11 @@ from filelock import FileLock, Timeout
 
 from deltadata import __version__
 from deltadata.errors import OutsideError, UserError
+from deltadata.tables import fingerprint
 
 RECORD, LOCK, HOLDER = "record.json", ".lock", ".lock-holder"
 ROW_GROUP_BYTES = 32 << 20  # uncompressed; the Hub's viewer wants 100 MB or less, and readers hold one at a time
 SHARD_BYTES = 1 << 30  # uncompressed; about 300-500 MB as zstd
-
-
-def fingerprint(value: Any) -> str:
-    """16 hex digits for any JSON value, the same on every machine."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def changes(old: Any, new: Any, address: str = "") -> list[str]:

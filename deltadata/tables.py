@@ -68,7 +68,7 @@ PROMPTS = Table(
     (
         Rule("prompt_id is 16 hex digits", pl.col(PROMPT_ID).str.contains("^[0-9a-f]{16}$")),
         Rule("ends with user", pl.col(PROMPT).list.last().struct.field(ROLE) == "user"),
-        Rule("no empty content", pl.col(PROMPT).list.eval(_content > 0).list.all()),
+        Rule("no empty content", pl.col(PROMPT).list.eval((_content > 0).fill_null(False)).list.all()),
         Rule("pool is named", pl.col(POOL).is_not_null()),
     ),
 )
@@ -189,6 +189,12 @@ def canonical(messages: list[dict[str, str]]) -> str:
 def prompt_id(messages: list[dict[str, str]]) -> str:
     """16 hex digits of the SHA-256 of the canonical messages."""
     return hashlib.sha256(canonical(messages).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits for any JSON value, the same on every machine."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def rank(seed: int, *parts: Any) -> int:

@@ -1,4 +1,4 @@
-"""A loopback server that speaks the chat-completions shape, with faults on demand, in a process of its own.
+"""Loopback servers that speak the chat-completions shape, with faults on demand, in another process.
 
     with serve(latency=0.1, faults=[[503, 2, {"Retry-After": "1"}], ["drop", 1]]) as server:
         with open_engine(Model("any"), {"base_url": server.base_url}) as engine: ...
@@ -9,7 +9,8 @@ Options, all optional:
     latency       seconds before each reply (0)
     faults        [what, times, headers]: the first requests meet these in turn. `what` is an HTTP status, or one of
                   "drop" (the connection closes), "garbage" (no JSON), "empty" (no choices), "slow" (no reply for 30 s),
-                  "null" (no content), "blank" (no usage), "thinking" (reasoning beside the text), "tool_calls" or
+                  "parts" (content that is no text), "null" (no content), "half" (text that is no Unicode), "blank" (no
+                  usage), "odd" (usage that is no count), "thinking" (reasoning beside the text), "tool_calls" or
                   "content_filter" (that finish_reason), or None for no fault
     max_context   characters; messages longer than that together get a 400
     require_key   the key that every chat must carry, or a 401
@@ -21,11 +22,13 @@ A reply is "reply to <last user content>", cut after `max_tokens` words; tokens 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
@@ -52,16 +55,44 @@ class Loopback(NamedTuple):
 
 
 @contextmanager
-def serve(**options: Any) -> Iterator[Loopback]:
-    """A server on a free port of 127.0.0.1 for as long as the block runs. `options` as in the module docstring."""
-    command = [sys.executable, __file__, json.dumps(options)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            port = int(process.stdout.readline())
-            yield Loopback(f"http://127.0.0.1:{port}/v1", process)
-        finally:
-            process.kill()
+def serve(own_process: bool = False, **options: Any) -> Iterator[Loopback]:
+    """A server on a free port of 127.0.0.1 for as long as the block runs. `options` as in the module docstring.
+
+    Servers share one process, which saves each test its start; ask for an own one to kill it or to weigh it.
+    """
+    process = start() if own_process else shared()
+    port = tell(process, {"options": options})
+    try:
+        yield Loopback(f"http://127.0.0.1:{port}/v1", process)
+    finally:
+        if own_process:
+            finish(process)
+        else:
+            tell(process, {"stop": port})
+
+
+def start() -> subprocess.Popen[str]:
+    """A process that starts and stops servers as it is told, and ends with whoever started it."""
+    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@cache
+def shared() -> subprocess.Popen[str]:
+    process = start()
+    atexit.register(finish, process)
+    return process
+
+
+def tell(process: subprocess.Popen[str], order: dict[str, Any]) -> int:
+    """The port that the order was about."""
+    assert process.stdin and process.stdout
+    print(json.dumps(order), file=process.stdin, flush=True)
+    return int(process.stdout.readline())
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
 
 
 @pytest.fixture
@@ -121,12 +152,16 @@ def application(
         message: dict[str, Any] = {"role": "assistant", "content": " ".join(words)}
         if fault == "thinking":
             message["reasoning_content"] = "let me see"
-        if fault == "null":
-            message["content"] = None
+        if fault in ("null", "parts"):
+            message["content"] = None if fault == "null" else [{"type": "text", "text": "reply"}]
+        if fault == "half":
+            message["content"] = "half a smile \ud83d"
         reason = "stop" if len(words) == len(said) else "length"
         reason = fault if fault in ("tool_calls", "content_filter") else reason
-        usage = {"prompt_tokens": length, "completion_tokens": len(words), "total_tokens": length + len(words)}
+        usage: dict[str, Any] = {"prompt_tokens": length, "completion_tokens": len(words)}
         choices = [] if fault == "empty" else [{"index": 0, "message": message, "finish_reason": reason}]
+        if fault == "odd":
+            usage = {"prompt_tokens": "7", "completion_tokens": 3.5}
         reply = {"id": "chatcmpl-0", "object": "chat.completion", "model": body["model"], "choices": choices}
         return web.json_response(reply if fault == "blank" else reply | {"usage": usage})
 
@@ -143,14 +178,22 @@ def application(
     return app
 
 
-async def main(options: dict[str, Any]) -> None:
-    runner = web.AppRunner(application(**options), access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
-    await site.start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+async def main() -> None:
+    sites: dict[int, web.TCPSite] = {}
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        order = json.loads(line)
+        if "stop" in order:
+            port = order["stop"]
+            await sites.pop(port).stop()
+        else:
+            runner = web.AppRunner(application(**order["options"]), access_log=None)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+            await site.start()
+            port = runner.addresses[0][1]
+            sites[port] = site
+        print(port, flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(json.loads(sys.argv[1])))
+    asyncio.run(main())

@@ -239,6 +239,7 @@ def test_a_broken_source_is_refused_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes(b'[{"prompt": "\xff"}]')
     (tmp_path / "quote.csv").write_text('prompt\n"a\nb\n')
     (tmp_path / "twice.csv").write_text("prompt,prompt\na,b\n")
+    (tmp_path / "mark.csv").write_bytes(b"\xef\xbb\xbf")
     (tmp_path / "pool.txt").write_text("a\n")
     (tmp_path / "folder.jsonl").mkdir()
     for name, where, said in (
@@ -248,6 +249,7 @@ def test_a_broken_source_is_refused_with_its_place(tmp_path: Path) -> None:
         ("latin.json", "latin.json", "not JSON"),
         ("quote.csv", "quote.csv:3", "not CSV"),
         ("twice.csv", "twice.csv:1", "names a column twice"),
+        ("mark.csv", "mark.csv:1", "no header"),
         ("pool.txt", "pool.txt", ".txt is no known kind of file"),
         ("folder.jsonl", "folder.jsonl", "is a directory"),
         ("god.parquet", "god.parquet", "no such file"),
@@ -316,6 +318,25 @@ def test_a_kept_column_may_be_missing_in_some_rows(tmp_path: Path) -> None:
     assert got.prompts["meta"].to_pylist() == ['{"x":1}', None]
 
 
+def test_a_kept_value_must_be_text_that_can_be_stored(tmp_path: Path) -> None:
+    """Half a surrogate pair in a kept column makes the row bad, for it could not be written."""
+    path = write(
+        tmp_path / "a.jsonl", [{"prompt": "a", "x": "\ud800"}, {"prompt": "b", "x": [float("inf")]}, *numbered(1)]
+    )
+    got = collect(recipe({"path": path, "keep": ["x"]}), tmp_path)
+    assert [row["why"] for row in got.bad] == [
+        "meta holds what UTF-8 cannot (half of a surrogate pair, or broken bytes)",
+        "the kept columns are no JSON: Out of range float values are not JSON compliant",
+    ]
+
+
+def test_columns_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
+    """A Parquet file gives only the columns asked for, and all of them when it has none of those."""
+    path = write(tmp_path / "a.parquet", [{"prompt": "a", "x": 1, "y": 2}])
+    for asked, value in ((["y", "prompt", "z"], {"prompt": "a", "y": 2}), (["z"], {"prompt": "a", "x": 1, "y": 2})):
+        assert [row.value for row in read_rows(path, tmp_path, asked)] == [value]
+
+
 def test_the_first_of_equal_prompts_is_taken(tmp_path: Path) -> None:
     """Duplicates go within a pool and across pools, a string being the same as one user message; `none` refuses."""
     first = write(tmp_path / "a.jsonl", numbered(1, 2, 1))
@@ -363,6 +384,7 @@ def test_shares_by_hand() -> None:
     assert shares(4, [3, 1], [9, 9]) == [3, 1]
     assert shares(10, [1, 1, 2], [1, 100, 100]) == [1, 3, 6]
     assert shares(10, [0.5, 0.3, 0.2], [100, 100, 100]) == [5, 3, 2]
+    assert shares(7, [5, 3, 2], [9, 9, 9]) == [4, 2, 1]
     assert shares(9, [1, 1], [2, 3]) == [2, 3]
     assert shares(3, [1, 1], [0, 9]) == [0, 3]
 
@@ -432,13 +454,27 @@ def test_every_row_is_counted_once(tmp_path: Path, numbers: list[int], limit: in
 
 @pytest.mark.parametrize("limit", [None, 7])
 def test_chunks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None) -> None:
-    """A pool of many chunks, thinned on the way, gives the same table as one that fits in one."""
+    """A pool of many chunks gives the table of one that fits in one; with a limit, few rows are held at a time."""
     section = {"limit": limit} if limit else {}
-    whole = pool(tmp_path / "a.jsonl", numbered(*range(100)), **section)
-    monkeypatch.setattr(collect_module, "CHUNK", 4)
-    parts = pool(tmp_path / "a.jsonl", numbered(*range(100)), **section)
-    assert parts.prompts.to_pylist() == whole.prompts.to_pylist()
-    assert parts.pools == whole.pools
+    held = []
+    lowest = collect_module._lowest
+    monkeypatch.setattr(collect_module, "_lowest", lambda ranked, n: held.append(ranked.num_rows) or lowest(ranked, n))
+    for seed in range(5):
+        monkeypatch.setattr(collect_module, "CHUNK", 1024)
+        whole = pool(tmp_path / "a.jsonl", numbered(*range(100)), seed=seed, **section)
+        held.clear()
+        monkeypatch.setattr(collect_module, "CHUNK", 4)
+        parts = pool(tmp_path / "a.jsonl", numbered(*range(100)), seed=seed, **section)
+        assert parts.prompts.to_pylist() == whole.prompts.to_pylist()
+        assert parts.pools == whole.pools
+        assert max(held) <= (2 * limit + 2 * 4 if limit else 100)
+
+
+def test_the_sample_is_of_the_lowest_ranks(tmp_path: Path) -> None:
+    """A prompt's place in the sample depends on the seed and on itself, not on where it stands."""
+    got = texts(pool(tmp_path / "a.jsonl", numbered(*range(50)), seed=3, limit=10))
+    ranks = {f"p{n}": tables.rank(3, tables.prompt_id([{"role": "user", "content": f"p{n}"}])) for n in range(50)}
+    assert set(got) == set(sorted(ranks, key=ranks.__getitem__)[:10])
 
 
 def test_seeds_give_other_samples(tmp_path: Path) -> None:
@@ -486,7 +522,8 @@ from deltadata.rows import digest, read_rows
 
 for spec in sys.argv[1:]:
     try:
-        answer = [[(row.where, row.value["prompt"]) for row in read_rows(spec, Path())], digest(spec, Path())]
+        rows = [(row.where, *row.value.values()) for row in read_rows(spec, Path(), ["prompt"])]
+        answer = [rows, digest(spec, Path())]
     except DeltadataError as error:
         answer = [error.exit_code, error.what, error.cure]
     print(json.dumps([spec, answer]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import logging
@@ -59,7 +60,7 @@ def test_a_request_says_what_it_was_told() -> None:
     assert templated == plain | {"seed": 8, "chat_template_kwargs": {"enable_thinking": False}}
 
 
-@pytest.mark.parametrize("fault", [408, 409, 425, 429, 500, 502, 503, 529, "drop", "garbage", "empty"])
+@pytest.mark.parametrize("fault", [408, 409, 425, 429, 500, 502, 503, 529, "drop", "garbage", "empty", "parts"])
 def test_a_passing_failure_is_tried_again(fault: int | str) -> None:
     """A fault that passes costs one more request and leaves no trace in the answer."""
     with serve(faults=[[fault, 2]]) as loopback:
@@ -97,8 +98,9 @@ def test_a_server_that_only_fails_ends_the_run() -> None:
         assert len(loopback.requests()) == 16
 
 
-def test_nothing_listens() -> None:
+def test_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused port is an OutsideError within seconds that names the address and how to go on."""
+    monkeypatch.setattr(server, "BACKOFF", 0.5)
     with socket.socket() as taken:  # bound, never listening: nobody else can have the port meanwhile
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
@@ -121,7 +123,7 @@ def test_a_host_without_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_server_that_dies_ends_the_run() -> None:
     """A server that stops listening half-way is an OutsideError, even when few requests were left."""
-    with serve() as loopback:
+    with serve(own_process=True) as loopback:
         with open_engine("server", Model("small"), {"base_url": loopback.base_url, "concurrency": 2}) as engine:
             completions = engine.generate(ask("a", "b", "c", "d"), {})
             assert next(completions).text
@@ -183,7 +185,7 @@ def test_a_wrong_model_or_address(status: int) -> None:
     with serve(models={"big": {}}) as loopback:
         with pytest.raises(UserError, match=r"(?s)'small'.*known there: big.*base_url"):
             answers(loopback.base_url, ask("a"))
-    with serve(faults=[[status, 1]]) as loopback:
+    with serve(faults=[[status, 1, {"Location": "/v1/chat/completions"}]]) as loopback:
         with pytest.raises(UserError, match=f"(?s)HTTP {status}.*'small'.*base_url"):
             answers(loopback.base_url, ask("a"))
 
@@ -195,22 +197,26 @@ def test_facts_are_what_the_server_says_of_the_model() -> None:
         with open_engine("server", Model("small"), {"base_url": loopback.base_url + "/"}) as engine:
             facts = {"engine": "server", "base_url": loopback.base_url, "model": "small"}
             assert engine.facts == facts | {"owned_by": "vllm", "root": "models/small-v2", "max_model_len": 2048}
+    with serve(models={"small": {"root": "/home/me/small-v2"}}) as loopback:
+        with open_engine("server", Model("small"), {"base_url": loopback.base_url}) as engine:
+            assert "root" not in engine.facts
 
 
 def test_how_an_answer_ends() -> None:
     """stop and length are kept; any other end, or no text, is an error row; counts that are not reported are null."""
-    faults = [[fault, 1] for fault in ("null", "tool_calls", "content_filter", "thinking", "blank")]
+    faults = [[fault, 1] for fault in ("null", "tool_calls", "content_filter", "thinking", "blank", "odd", "half")]
     with serve(faults=faults) as loopback:
-        got = answers(loopback.base_url, ask(*["one two"] * 6), {"max_tokens": 3}, concurrency=1)
-        assert len(loopback.requests()) == 6
+        got = answers(loopback.base_url, ask(*["one two"] * 7), {"max_tokens": 3}, concurrency=1)
+        assert len(loopback.requests()) == 7
     assert [one.error for one in got[:3]] == [
         "no text in the reply, finish_reason length",
         "finish_reason tool_calls",
         "finish_reason content_filter",
     ]
-    assert [one.prompt_tokens for one in got] == [7, 7, 7, 7, None, 7]
+    assert [one.prompt_tokens for one in got[:3]] == [7, 7, 7]
     assert got[3] == Completion(3, "reply to one", "length", None, 7, 3)
-    assert got[4] == Completion(4, "reply to one", "length", None, None, None)
+    assert got[4:6] == [Completion(index, "reply to one", "length", None, None, None) for index in (4, 5)]
+    assert got[6].text == "half a smile ?"  # a lone surrogate, which no file of UTF-8 could hold
 
 
 def test_nothing_is_asked_with_nothing() -> None:
@@ -241,7 +247,7 @@ def test_how_long_a_retry_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BACKOFF", 0.5)
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     past = format_datetime(datetime.now(UTC) - timedelta(days=30), usegmt=True)
-    cases = [(0, None, 0.5), (3, None, 4), (99, None, 60), (4, "2", 2), (0, "0", 0), (0, "86400", 60), (0, past, 0)]
+    cases = [(0, None, 0.5), (3, None, 4), (9999, None, 60), (4, "2", 2), (0, "0", 0), (0, "86400", 60), (0, past, 0)]
     for tries, asked, seconds in [*cases, (1, "soon", 1), (0, "-5", 0.5)]:
         assert seconds <= server._pause(tries, asked) <= seconds + 0.5, asked
     assert 28 <= server._pause(0, soon) <= 30.5
@@ -287,8 +293,10 @@ def test_leaving_early_is_clean(how: str, caplog: pytest.LogCaptureFixture, recw
             assert next(completions).text
             if how == "closed":
                 completions.close()  # type: ignore[attr-defined]
+                assert asyncio.all_tasks(engine.loop) == set()  # type: ignore[attr-defined]
                 assert [one.text for one in engine.generate([], {})] == []
             if how == "many refused":
+                time.sleep(0.4)  # until all refusals have arrived, to be read at once
                 with pytest.raises(UserError):
                     list(completions)
     assert engine.session.closed and engine.loop.is_closed()  # type: ignore[attr-defined]
@@ -322,13 +330,16 @@ def test_an_engine_serves_again_and_side_by_side() -> None:
         ({"timeout": "600"}, ".timeout: '600'"),
         ({"timeout": float("inf")}, ".timeout: inf"),
         ({"api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY is not set.*export NO_SUCH_KEY"),
+        ({"api_key_env": SECRET}, r"api_key_env: this is not the name of an environment variable\n"),
     ],
 )
 def test_settings_are_checked(runtime: dict[str, Any], says: str) -> None:
     """A runtime key that is missing, unknown or unfit is refused before anything is sent, with its place and a cure."""
     address = {} if "base_url" in runtime or not runtime else {"base_url": "http://localhost:8000/v1"}
-    with pytest.raises(UserError, match=f"(?s)^runtime.*{says}"), open_engine("server", Model("m"), address | runtime):
-        pass
+    with pytest.raises(UserError, match=f"(?s)^runtime.*{says}") as raised:
+        with open_engine("server", Model("m"), address | runtime):
+            pass
+    assert SECRET not in str(raised.value)
 
 
 def test_sampling_cannot_change_the_shape_of_a_reply() -> None:

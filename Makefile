@@ -1,0 +1,54 @@
+# make dataset and make test each work alone on a fresh machine: they set themselves up first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RECIPE ?= recipes/quickstart.yaml
+BIN := .venv/bin
+READY := .venv/.ready
+# Where torch's CPU builds are served, for machines whose pip does not find them by itself.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: setup dataset test test-slow check bench bench-generate bench-server bench-memory clean
+.DEFAULT_GOAL := dataset
+
+setup: $(READY)
+
+# With an NVIDIA GPU the extra `vllm`; otherwise the CPU lock, which leaves out what breaks vLLM there (see locks/).
+$(READY): pyproject.toml locks/cpu-py311.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	if nvidia-smi >/dev/null 2>&1; then \
+	  $(PIP) install --quiet -e '.[vllm,transformers,server,hub,dev]'; \
+	else \
+	  { $(PIP) install --quiet --no-deps -r locks/cpu-py311.txt \
+	    || $(PIP) install --quiet --no-deps --extra-index-url $(TORCH_CPU) -r locks/cpu-py311.txt; } \
+	  && $(PIP) install --quiet --no-deps --no-build-isolation -e .; \
+	fi
+	touch $(READY)
+
+dataset: setup
+	$(BIN)/deltadata run $(RECIPE)
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: bench-generate bench-server bench-memory
+
+bench-generate: setup
+	$(BIN)/python benchmarks/generate.py
+
+bench-server: setup
+	$(BIN)/python benchmarks/server.py
+
+bench-memory: setup
+	$(BIN)/python benchmarks/memory.py
+
+clean:
+	rm -rf .venv runs models

@@ -1,0 +1,329 @@
+"""No generated token is lost, nothing that exists is generated again, and drift is refused."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from project import Project
+
+from deltadata import tables
+
+
+def same_tables(one: Project, other: Project) -> None:
+    assert_frame_equal(one.responses(), other.responses())
+    assert_frame_equal(one.pairs(), other.pairs())
+    for name in ("train-00000-of-00001.parquet", "test-00000-of-00001.parquet"):
+        for config in ("default", "ladder"):
+            file = Path("dataset") / "data" / config / name
+            assert (one.path / file).exists() == (other.path / file).exists()
+            if (one.path / file).exists():
+                assert_frame_equal(pl.read_parquet(one.path / file), pl.read_parquet(other.path / file))
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_five_kills_change_nothing_and_cost_at_most_one_part_each(tmp_path: Path, overlap: bool):
+    """kill -9 of the whole process group at random moments of generation, then the same command: equal tables."""
+    draw = random.Random(7)
+    folders = [tmp_path / name for name in ("whole", "killed")]
+    for folder in folders:
+        folder.mkdir()
+    whole, killed = (Project(folder, prompts=90, delay=0.02) for folder in folders)
+    for project in (whole, killed):
+        project.recipe["runtime"]["overlap"] = overlap
+    whole.run()
+
+    kills = 0
+    for _ in range(5):
+        before = sum(killed.requests().values())
+        process = killed.start("run", "recipe.yaml")
+        wanted = before + draw.randrange(1, 30)
+        while process.poll() is None and sum(killed.requests().values()) < wanted:
+            time.sleep(0.005)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    killed.run()
+
+    assert kills == 5
+    same_tables(whole, killed)
+    repeated = killed.requests() - whole.requests()
+    assert 0 < repeated.total() <= kills * 16
+
+
+def test_a_second_run_asks_for_nothing_and_says_so(tmp_path: Path):
+    """Everything is up to date: no request, no file touched."""
+    project = Project(tmp_path)
+    project.run()
+    asked = project.requests()
+    times = {path: path.stat().st_mtime_ns for path in project.path.rglob("*.parquet")}
+
+    said = project.run()
+
+    assert "nothing to do" in said
+    assert project.requests() == asked == {"a": 40, "b": 40}
+    assert times == {path: path.stat().st_mtime_ns for path in project.path.rglob("*.parquet")}
+
+
+def test_an_added_rung_generates_only_itself(tmp_path: Path):
+    """The other rungs' responses are not asked for again, and the new pairing is there without --overwrite."""
+    project = Project(tmp_path)
+    project.run()
+    project.recipe["generate"]["rungs"].append({"name": "weakest", "model": "c"})
+
+    project.run()
+
+    assert project.requests() == {"a": 40, "b": 40, "c": 40}
+    found = set(project.pairs().select("chosen_model", "rejected_model").iter_rows())
+    assert found == {("strong", "weak"), ("weak", "weakest")}
+
+
+@pytest.mark.parametrize("how", ["more rows in the pool", "a higher limit"])
+def test_twenty_added_prompts_generate_only_themselves(tmp_path: Path, how: str):
+    """A grown pool or limit is no drift: what is there stays, the rest is asked for."""
+    project = Project(tmp_path, prompts=40 if how == "more rows in the pool" else 90)
+    if how == "a higher limit":
+        project.recipe["collect"]["limit"] = 40
+    project.run()
+    before = project.responses()
+    if how == "more rows in the pool":
+        project.write_pool(range(60))
+    else:
+        project.recipe["collect"]["limit"] = 60
+
+    project.run()
+
+    assert project.requests() == {"a": 60, "b": 60}
+    assert before.join(project.responses(), on=before.columns, how="anti", nulls_equal=True).is_empty()
+    assert project.pairs().height == 60
+
+
+def test_more_samples_generate_only_the_new_ones(tmp_path: Path):
+    """`samples` is an extent: 1 to 3 asks twice more for every prompt."""
+    project = Project(tmp_path, prompts=10)
+    project.run()
+    project.recipe["generate"]["sampling"] = {"samples": 3, "temperature": 0.5}
+    project.recipe["generate"]["rungs"][0]["sampling"] = {"temperature": 0.0}
+
+    project.run()
+
+    assert project.requests() == {"a": 30, "b": 30}
+    assert project.pairs().height == 30
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "address"),
+    [("pair", {"control": "reversed"}, "pair.control"), ("filter", {"rules": []}, "filter.rules")],
+)
+def test_another_pair_or_filter_section_is_refused_then_rebuilt_without_a_request(
+    tmp_path: Path, section: str, value: dict[str, object], address: str
+):
+    """Drift names the field; --overwrite makes pairs anew and asks no model anything."""
+    project = Project(tmp_path)
+    project.run()
+    asked = project.requests()
+    project.recipe[section] = value
+
+    refused = project.run(code=2)
+    assert f"{address}: " in refused
+    assert "--overwrite" in refused
+    project.run("run", "recipe.yaml", "--overwrite")
+
+    assert project.requests() == asked
+
+
+def test_another_temperature_is_refused_naming_it_and_overwrite_regenerates_that_rung_alone(tmp_path: Path):
+    """Changing what shapes one rung's text never mixes old and new answers."""
+    project = Project(tmp_path)
+    project.run()
+    project.recipe["generate"]["rungs"][1]["sampling"]["temperature"] = 0.7
+
+    refused = project.run(code=2)
+    assert "sampling.temperature: 1.0 -> 0.7" in refused
+    assert project.requests() == {"a": 40, "b": 40}
+    project.run("run", "recipe.yaml", "--overwrite")
+
+    assert project.requests() == {"a": 40, "b": 80}
+
+
+def test_drift_is_refused_even_when_the_rung_was_killed_before_its_record(tmp_path: Path):
+    """The parts themselves know what made them."""
+    project = Project(tmp_path, delay=0.05)
+    process = project.start("run", "recipe.yaml")
+    while not list(project.path.glob("responses/strong/part-*")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    project.recipe["seed"] = 5
+
+    assert "seed: 0 -> 5" in project.run("generate", "recipe.yaml", code=2)
+
+
+def test_a_changed_part_size_is_refused_since_it_changes_the_batches(tmp_path: Path):
+    """A resumed run equals an uninterrupted one only with the same parts."""
+    project = Project(tmp_path)
+    project.run()
+    project.recipe["generate"]["part_rows"] = 8
+
+    assert "part_rows: 16 -> 8" in project.run(code=2)
+
+
+def test_runtime_settings_are_no_drift(tmp_path: Path):
+    """Machine-dependent settings never enter a fingerprint."""
+    project = Project(tmp_path)
+    project.run()
+    project.recipe["runtime"]["scripted"]["delay"] = 0.001
+
+    assert "nothing to do" in project.run()
+
+
+def test_a_failed_generation_is_a_row_with_its_reason_and_makes_no_pair(tmp_path: Path):
+    """One bad prompt does not stop the run; it is named, counted and unpaired."""
+    project = Project(tmp_path, fail_on="number 7.")
+    said = project.run()
+
+    failed = project.responses().filter(pl.col(tables.ERROR).is_not_null())
+    assert failed[tables.ERROR].to_list() == ["scripted failure on 'number 7.'"] * 2
+    assert failed[tables.RESPONSE].to_list() == [None, None]
+    assert project.pairs().height == 39
+    assert "1 failed" in said
+
+
+def test_ctrl_c_finishes_the_current_part_says_how_to_resume_and_loses_nothing(tmp_path: Path):
+    """The first Ctrl-C ends within two seconds of the part; the same command then asks only for the rest."""
+    project = Project(tmp_path, delay=0.05)
+    process = project.start("run", "recipe.yaml")
+    while sum(project.requests().values()) < 20:
+        time.sleep(0.01)
+    asked_at = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode == 3
+    assert "Traceback" not in said
+    assert "the same command goes on from there" in said
+    assert time.monotonic() - asked_at < 16 * 0.05 + 2
+    assert project.requests().total() == project.responses().height == 32
+    project.run()
+    assert project.requests() == {"a": 40, "b": 40}
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path):
+    """Two seconds are not to be waited for by somebody in a hurry: that part is lost, nothing else."""
+    project = Project(tmp_path, delay=0.3)
+    process = project.start("run", "recipe.yaml")
+    while sum(project.requests().values()) < 2:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.4)
+    asked_at = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+
+    assert process.returncode == 3
+    assert time.monotonic() - asked_at < 2
+    assert not list(project.path.glob("responses/*/*"))
+
+
+def test_two_writers_of_one_run_are_refused_and_a_dead_ones_lock_is_taken_over(tmp_path: Path):
+    """One writer per run; kill -9 frees it."""
+    project = Project(tmp_path, delay=0.1)
+    process = project.start("run", "recipe.yaml")
+    while not project.requests():
+        time.sleep(0.01)
+
+    refused = project.run(code=2)
+    assert f"process {process.pid}" in refused
+    assert "is writing this run" in refused
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    project.recipe["runtime"]["scripted"]["delay"] = 0
+
+    project.run()
+
+
+def test_a_truncated_part_is_refused_by_name_and_removing_it_costs_only_its_rows(tmp_path: Path):
+    """The message names the file and the cure, and the cure works."""
+    project = Project(tmp_path)
+    project.run()
+    part = project.path / "responses" / "weak" / "part-00001.parquet"
+    before = project.responses()
+    part.write_bytes(part.read_bytes()[:200])
+
+    refused = project.run(code=2)
+    assert str(part.relative_to(tmp_path)) in refused
+    assert "remove that file" in refused
+    part.unlink()
+    project.run()
+
+    assert project.requests() == {"a": 40, "b": 40 + 16}
+    assert_frame_equal(before, project.responses())
+
+
+def test_the_folder_of_another_recipe_is_refused(tmp_path: Path):
+    """Two recipes never share a run folder."""
+    project = Project(tmp_path)
+    project.run()
+    project.recipe["name"] = "other"
+
+    refused = project.run("run", "recipe.yaml", "--run", "runs/tiny", code=2)
+
+    assert "belongs to the recipe 'tiny'" in refused
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path: Path):
+    """--run on somebody's documents writes nothing there."""
+    project = Project(tmp_path)
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.txt").write_text("mine")
+
+    project.run("run", "recipe.yaml", "--run", "papers", code=2)
+
+    assert [path.name for path in (tmp_path / "papers").iterdir()] == ["thesis.txt"]
+
+
+def test_a_full_disk_ends_with_exit_3_and_nothing_corrupt(tmp_path: Path):
+    """What was finished is kept; with room again the same command completes."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if os.system(f"mount -t tmpfs -o size=250k tmpfs {small} 2>/dev/null") != 0:
+        pytest.skip("needs the right to mount a small tmpfs")
+    project = Project(tmp_path, prompts=400, characters=4000)
+    project.recipe["generate"]["sampling"] = {"max_tokens": 10_000}
+    try:
+        said = project.run("run", "recipe.yaml", "--run", "small/run", code=3)
+        assert "No space left on device" in said
+        assert "run the same command again" in said
+        parts = sorted((small / "run").glob("responses/*/*"))
+        assert parts
+        assert all(pl.read_parquet(part).height == 16 for part in parts)
+        shutil.copytree(small / "run", tmp_path / "runs" / "tiny")
+    finally:
+        os.system(f"umount {small}")
+    asked = project.requests()
+    kept = sum(16 for _ in parts)
+
+    project.run()
+
+    assert project.requests().total() - asked.total() == 800 - kept
+    assert project.pairs().height == 400
+
+
+def test_seeds_are_fixed_by_prompt_and_sample_alone(tmp_path: Path):
+    """Both rungs get the same seed for the same prompt; samples differ; another recipe seed changes all."""
+    project = Project(tmp_path, prompts=3)
+    project.recipe["generate"]["sampling"] = {"samples": 2}
+    project.run()
+    seeds = [line.split() for line in project.log.read_text().splitlines()]
+    of = {model: [seed for name, seed in seeds if name == model] for model in ("a", "b")}
+
+    assert of["a"] == of["b"]
+    assert len(set(of["a"])) == 6

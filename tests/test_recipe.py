@@ -1,0 +1,182 @@
+"""The recipe is strict, says where a mistake is, and reads numbers as people write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deltadata import recipe
+from deltadata.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted(ROOT.glob("recipes/**/*.yaml"))
+GOOD = """\
+name: tiny
+collect:
+  pools:
+    - {name: own, path: pool.jsonl}
+generate:
+  engine: scripted
+  rungs:
+    - {name: strong, model: a}
+    - {name: weak, model: b, sampling: {temperature: 1.0}}
+train: {student: x, args: {learning_rate: 5e-7, note: "no"}}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_recipe_parses_and_says_its_question_command_and_cost(path: Path):
+    """A recipe in recipes/ loads as it is, and its header tells what it answers, how to run it and what it costs."""
+    recipe.load(path)
+
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert all(any(line.startswith(f"# {word}:") for line in header) for word in ("Question", "Data", "Command", "Cost"))
+
+
+def test_defaults_are_filled_in(tmp_path: Path):
+    """What a recipe leaves out has DESIGN's default."""
+    loaded = recipe.load(write(tmp_path, GOOD))
+
+    assert loaded.seed == 0
+    assert loaded.collect.dedup == "exact"
+    assert loaded.generate.part_rows == 256
+    assert loaded.pair.pairings == "adjacent"
+    assert loaded.pair.control == "none"
+    assert loaded.push.private is True
+    assert loaded.runtime.overlap is False
+
+
+def test_a_rungs_sampling_overrides_the_sections_key_by_key(tmp_path: Path):
+    """Only what the rung states differs from generate.sampling."""
+    loaded = recipe.load(write(tmp_path, GOOD), ["generate.sampling.max_tokens=99", "generate.sampling.top_p=0.5"])
+    weak = loaded.generate.sampling_of(loaded.rung("weak")).model_dump()
+
+    assert weak == {"temperature": 1.0, "max_tokens": 99, "samples": 1, "top_p": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("5e-7", 5e-7), ("5.0e-7", 5e-7), ("1e3", 1e3), ("-2.", -2.0), ("12", 12), ("no", "no"), ("1:30", "1:30")]
+    + [("yes", "yes"), ("010", 10), ("true", True), ("~", None), ("2024-01-01", "2024-01-01"), (".inf", float("inf"))],
+)
+def test_scalars_are_read_as_yaml_1_2(tmp_path: Path, text: str, value: object):
+    """5e-7 is a number; no, 1:30 and a date are text."""
+    loaded = recipe.load(write(tmp_path, GOOD), [f"train.args.x={text}"])
+
+    assert loaded.train.args["x"] == value
+    assert type(loaded.train.args["x"]) is type(value)
+
+
+MISTAKES = [
+    ("colect=1", "colect: unknown key", "did you mean 'collect'?"),
+    ("generate.sampling.temprature=1", "generate.sampling.temprature: unknown key", "did you mean 'temperature'?"),
+    ("generate.rungs.1.sampling.topp=1", "generate.rungs[1].sampling.topp: unknown key", "did you mean 'top_p'?"),
+    ("collect.pools.0.pth=1", "collect.pools[0].pth: unknown key", "did you mean 'path'?"),
+    ("generate.engine=vlm", "generate.engine: 'vlm' is not one of", "did you mean 'vllm'?"),
+    ("seed=x", "seed: 'x'", "valid integer"),
+    ("seed='3'", "seed: '3'", "valid integer"),
+    ("collect.limit=0", "collect.limit: 0", "greater than 0"),
+    ("collect.pools=[]", "collect.pools: []", "at least 1"),
+    ("generate.rungs.1.name=strong", "'strong' is given 2 times", "unique"),
+    ("generate.rungs.1.name=../up", "'../up' is not a name", "never a path"),
+    ("generate.rungs.1.name=a/b", "'a/b' is not a name", "never a path"),
+    ("generate.rungs.1.name=..", "'..' is a path", ""),
+    ("collect.pools.0.name=a b", "'a b' is not a name", "never a path"),
+    ("name=..", "'..' is a path", ""),
+    ("generate.rungs.0.model=null", "either `model` or `responses`", ""),
+    ("generate.rungs.0.responses=x.json", "either `model` or `responses`", ""),
+    ("pair.pairings=[[strong, week]]", "no rung is called 'week'", "did you mean 'weak'?"),
+    ("pair.pairings=[[weak, weak]]", "paired with itself", ""),
+    ("pair.pairings=sideways", "'sideways' is no pairing", "adjacent, all, ends"),
+    ("pair.control=reverse", "pair.control: 'reverse' is not one of", "did you mean 'reversed'?"),
+    ("generate.sampling.n=2", "generate.sampling.n", "`samples`"),
+    ("generate.sampling.seed=2", "generate.sampling.seed", "`seed`"),
+    ("score=[{name: checks}]", "score: this version ships none", "leave `score` empty"),
+    ("collect.decontaminate=[gsm8k]", "collect.decontaminate: this version ships none", "empty"),
+    ("holdout=1", "holdout: 1", "less than 1"),
+    ("generate.rungs.9.model=x", "no item '9' in a list of 2", "count from 0"),
+    ("seed.x=1", "", "section"),
+    ("nonsense", "an override is key.key=value", "--set"),
+    ("seed=[1", "not YAML", "mend"),
+]
+
+
+@pytest.mark.parametrize(("override", "what", "cure"), MISTAKES, ids=[mistake[0] for mistake in MISTAKES])
+def test_a_mistake_is_refused_with_its_address_and_a_cure(tmp_path: Path, override: str, what: str, cure: str):
+    """Each message says what, where (the override that did it, or the recipe's line) and what to do."""
+    path = write(tmp_path, GOOD.replace("train:", "seed: 0\ntrain:"))
+
+    with pytest.raises(UserError) as told:
+        recipe.load(path, [override])
+
+    assert what in told.value.what
+    assert cure in f"{told.value.what} {told.value.cure}"
+    assert told.value.where is not None
+    assert told.value.where.startswith((f"--set {override}", str(path)))
+
+
+def test_a_mistake_in_the_file_is_refused_with_its_line(tmp_path: Path):
+    """The place is file:line of the wrong key."""
+    path = write(tmp_path, GOOD.replace("model: a}", "modle: a}"))
+
+    with pytest.raises(UserError) as told:
+        recipe.load(path)
+
+    assert told.value.where == f"{path}:8"
+    assert "generate.rungs[0].modle: unknown key" in told.value.what
+
+
+def test_a_key_given_twice_is_refused_with_both_places(tmp_path: Path):
+    """PyYAML would keep the last one silently."""
+    path = write(tmp_path, GOOD + "name: other\n")
+
+    with pytest.raises(UserError, match="name is given twice") as told:
+        recipe.load(path)
+
+    assert told.value.where == f"{path}:11"
+    assert f"{path}:1" in told.value.what
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- b\n", "a: [1", "a: &x [*x]", "!!python/object:os.system x", "\t"])
+def test_what_is_no_recipe_is_refused_without_a_traceback(tmp_path: Path, text: str):
+    """Empty, a list, broken YAML, a self-reference or a Python tag: all the user's mistake."""
+    with pytest.raises(UserError):
+        recipe.load(write(tmp_path, text))
+
+
+def test_a_missing_recipe_is_refused(tmp_path: Path):
+    """The path is named."""
+    with pytest.raises(UserError, match="cannot read the recipe"):
+        recipe.load(tmp_path / "none.yaml")
+
+
+def test_the_dump_of_a_recipe_loads_to_the_same_recipe(tmp_path: Path):
+    """`deltadata recipe` prints something that can be run."""
+    once = recipe.load(ROOT / "recipes" / "quickstart.yaml")
+
+    assert once == recipe.load(write(tmp_path, recipe.dump(once)))
+
+
+def test_the_schema_knows_every_section_and_refuses_unknown_keys():
+    """Editors can complete and check."""
+    schema = recipe.json_schema()
+
+    assert set(recipe.Recipe.model_fields) == set(schema["properties"])
+    assert schema["additionalProperties"] is False
+    json.dumps(schema)
+
+
+@pytest.mark.slow
+def test_sampling_names_are_those_of_the_installed_vllm():
+    """Every name that the recipe lets through is one of vLLM's SamplingParams."""
+    vllm = pytest.importorskip("vllm")
+
+    assert set(recipe.SAMPLING_NAMES) <= set(vllm.SamplingParams.__struct_fields__)
