@@ -52,7 +52,7 @@ def _work(path: Path, sets: list[str], folder: Path | None, overwrite: bool, sta
     place = folder or Path("runs") / recipe.name
     try:
         with open_run(place, recipe.name) as opened:
-            job = run.Job(opened, recipe, path.parent, screen, overwrite)
+            job = run.Job(opened, recipe, path, screen, overwrite)
             did = run.STAGES[stage](job) if stage else run.run_all(job)
             if not did:
                 screen.note(f"{opened.path}: nothing to do, {stage or 'everything'} is up to date")

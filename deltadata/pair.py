@@ -85,12 +85,14 @@ def pair(numbers: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
 
     Raises UserError when `control: tied` finds no second sample.
     """
-    paired = [_one_pairing(numbers, pairing, recipe) for pairing in _controlled(recipe)]
-    return pl.concat(paired)
+    return pl.concat([_one_pairing(numbers, pairing, recipe) for pairing in planned(recipe)])
 
 
-def _controlled(recipe: Recipe) -> list[Pairing]:
-    """`tied` pairs a rung with itself: two samples of the stronger one, equal in strength by construction."""
+def planned(recipe: Recipe) -> list[Pairing]:
+    """The pairings under the recipe's control: `tied` pairs a rung with itself, two samples of the stronger one.
+
+    Raises UserError where there is nothing to pair.
+    """
     if recipe.pair.control != "tied":
         return pairings(recipe)
     stronger = list(dict.fromkeys(pairing.stronger for pairing in pairings(recipe)))

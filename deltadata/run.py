@@ -34,9 +34,17 @@ class Job(NamedTuple):
 
     run: Run
     recipe: Recipe
-    recipe_dir: Path
+    recipe_path: Path
     progress: Progress
     overwrite: bool = False
+
+    @property
+    def recipe_dir(self) -> Path:
+        return self.recipe_path.parent
+
+    def need(self, table: str, stage: str) -> str:
+        """The fingerprint of a finished table. Raises UserError naming the command that makes it."""
+        return self.run.entry(table, f"deltadata {stage} {self.recipe_path}").fingerprint
 
     @property
     def prompts_file(self) -> Path:
@@ -105,6 +113,7 @@ def _only_adds(before: Path, now: pl.DataFrame) -> bool:
 
 def run_generate(job: Job) -> bool:
     """Prompts to responses/. Returns whether anything was added."""
+    job.need(PROMPTS, "collect")
     return generate(job.run, job.recipe, job.recipe_dir, job.progress, job.overwrite) > 0
 
 
@@ -132,7 +141,9 @@ def _samples(job: Job) -> dict[str, int]:
 def run_pair(job: Job, also_filter: bool = False) -> bool:
     """Responses to pairs.parquet with every delta. With `also_filter` the rules are applied in the same pass."""
     rules = filter.rules(job.recipe)  # a mistake in them is found before anything is done
-    pair.pairings(job.recipe)
+    pair.planned(job.recipe)
+    for rung in job.recipe.generate.rungs:
+        job.need(parts.table_name(rung.name), "generate")
     ladder = job.ladder()
     spec, inputs = _pair_spec(job), _pair_inputs(job, ladder)
     if _settled(job, PAIRS, spec, inputs, "pairs are made anew from the responses; nothing is generated"):
@@ -167,7 +178,7 @@ def _filter_spec(job: Job) -> dict[str, Any]:
 def run_filter(job: Job) -> bool:
     """Pairs to pairs with `dropped_by`: only that column changes."""
     rules = filter.rules(job.recipe)
-    spec, inputs = _filter_spec(job), {"pairs": job.run.record[PAIRS].fingerprint}
+    spec, inputs = _filter_spec(job), {"pairs": job.need(PAIRS, "pair")}
     if _settled(job, FILTER, spec, inputs, FILTER_COSTS):
         return False
     began = time.monotonic()
@@ -319,7 +330,7 @@ STAGES: dict[str, Callable[[Job], bool]] = {
 
 def run_all(job: Job) -> bool:
     """Every stage up to dataset/. Returns whether anything was done."""
-    filter.rules(job.recipe)
-    pair.pairings(job.recipe)
+    filter.rules(job.recipe)  # the user's mistakes first, before anything takes time
+    pair.planned(job.recipe)
     done = [run_collect(job), run_generate(job), run_pair(job, also_filter=True), run_filter(job), run_dataset(job)]
     return any(done)

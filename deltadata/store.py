@@ -115,6 +115,12 @@ class Run:
             return "drift"
         return "done" if entry.inputs == inputs else "stale"
 
+    def entry(self, table: str, cure: str) -> Entry:
+        """A finished table's record. Raises UserError with the `cure` when it is not finished."""
+        if table not in self.record:
+            raise UserError(f"the table {table!r} is not finished", where=str(self.path), cure=cure)
+        return self.record[table]
+
     def refuse_drift(self, table: str, old: dict[str, Any], spec: dict[str, Any], costs: str) -> None:
         """Raises UserError naming the fields that differ between what made `table` and what the recipe says now."""
         raise UserError(

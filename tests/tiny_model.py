@@ -1,4 +1,4 @@
-"""A random Llama of about 0.1 M parameters with a tokenizer of its own, made in well under a second: loads wherever one does.
+"""A random Llama of about 0.1 M parameters with a tokenizer of its own: made in no time, loads wherever a Llama does.
 
     python -c "from tests.tiny_model import build; print(build('/tmp/tiny'))"
 
@@ -32,7 +32,9 @@ def build(path: Path | str, system: bool = True, template: str | None = TEMPLATE
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=512, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=512, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+    )
     bpe.train_from_iterator([TEXT], trainer)
     if adds_bos:
         bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 3)])

@@ -64,5 +64,5 @@ def open_engine(model: Model, runtime: dict[str, Any]) -> Iterator[Scripted]:
     options = runtime.get("scripted", {})
     for key in options:
         if key not in OPTIONS:
-            raise UserError(f"unknown option; {did_you_mean(key, OPTIONS)}", where=f"runtime.scripted.{key}")
+            raise UserError("unknown option", where=f"runtime.scripted.{key}", cure=did_you_mean(key, OPTIONS))
     yield Scripted(model, options)

@@ -2,9 +2,9 @@
 
     deltadata generate recipes/quickstart.yaml --set generate.engine=transformers
 
-Loaded through `deltadata.engines.child`. What one call of `generate` is given is answered in batches sorted by length; the
-random draws of a batch come from the seeds of its members, so the same call gives the same texts, another cut of the same
-prompts others. Token counts are vLLM's: the token that ended the answer is counted, padding is not.
+Loaded through `deltadata.engines.child`. What one call of `generate` is given is answered in batches sorted by length;
+the random draws of a batch come from the seeds of its members, so the same call gives the same texts, another cut of
+the same prompts others. Token counts are vLLM's: the token that ended the answer is counted, padding is not.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def open_engine(model: Model, runtime: dict[str, Any]) -> Iterator[Engine]:
     try:
         loaded = AutoModelForCausalLM.from_pretrained(model.path, revision=model.revision, dtype=dtype)
     except ValueError as refusal:
-        raise UserError(f"transformers refuses: {refusal}", where=model.path, cure="give a causal language model") from refusal
+        raise UserError(
+            f"transformers refuses: {refusal}", where=model.path, cure="give a causal language model"
+        ) from refusal
     eos = loaded.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
     loaded.generation_config = GenerationConfig()  # the recipe's sampling, and nothing that the model's author preset
