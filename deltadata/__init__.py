@@ -1,3 +1,3 @@
-"""deltadata: prompt pools in, delta-paired preference datasets out (the Delta Learning Hypothesis, arXiv 2507.06187)."""
+"""deltadata: prompt pools in, delta-paired preference data out (Delta Learning Hypothesis, arXiv 2507.06187)."""
 
 __version__ = "0.1.0"

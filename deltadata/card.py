@@ -63,8 +63,8 @@ def header(facts: dict[str, Any]) -> str:
 def _info(config: str, splits: list[dict[str, Any]]) -> dict[str, Any]:
     """Sizes as `datasets` states them, and the content's digest.
 
-    `datasets` caches a local folder under a hash of this header, not of its files: without the digest two runs with equal
-    counts, or one run before and after a new filter, would be served each other's rows.
+    `datasets` caches a local folder under a hash of this header, not of its files: without the digest two runs with
+    equal counts, or one run before and after a new filter, would be served each other's rows.
     """
     return {
         "config_name": config,

@@ -1,6 +1,6 @@
 """The commands. Exit codes: 0 done, 2 your input, 3 something outside (run it again), 1 a bug.
 
-    deltadata run recipes/quickstart.yaml
+deltadata run recipes/quickstart.yaml
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ a kept pair's texts differ, and neither is empty.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -50,7 +51,9 @@ def min_delta(at_least: float, measure: str) -> pl.Expr:
     return pl.col(_known_delta(measure)) >= at_least
 
 
-RULES = {rule.__name__: rule for rule in (not_empty, texts_differ, finished, max_length_delta, min_delta)}
+RULES: dict[str, Callable[..., pl.Expr]] = {
+    rule.__name__: rule for rule in (not_empty, texts_differ, finished, max_length_delta, min_delta)
+}
 ALWAYS = (not_empty.__name__, texts_differ.__name__)
 REASONS = [*RULES, WHERE]
 
@@ -97,7 +100,9 @@ def _read_rule(given: str | dict[str, Any], where: str) -> Rule:
             TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(argument)
         except ValidationError:
             raise UserError(
-                f"{name}: {key} is a {'number' if kind is float else 'text'}, not {argument!r}", where=where, cure="mend it"
+                f"{name}: {key} is a {'number' if kind is float else 'text'}, not {argument!r}",
+                where=where,
+                cure="mend it",
             ) from None
     try:
         return Rule(name, RULES[name](**arguments))
@@ -118,7 +123,9 @@ def _read_where(sql: str) -> Rule:
         names = expression.meta.root_names()
     except (pl.exceptions.PolarsError, ValueError) as problem:
         raise UserError(
-            f"not an SQL expression: {str(problem).splitlines()[0]}", where="filter.where", cure='e.g. "response_ratio < 3"'
+            f"not an SQL expression: {str(problem).splitlines()[0]}",
+            where="filter.where",
+            cure='e.g. "response_ratio < 3"',
         ) from None
     known = _where_columns()
     for name in names:
@@ -144,7 +151,9 @@ def dropped_by(numbers: pl.DataFrame, rules: list[Rule]) -> pl.Series:
         return seen.select(reason.alias(DROPPED_BY)).to_series()
     except pl.exceptions.PolarsError as problem:
         raise UserError(
-            f"cannot be decided: {str(problem).splitlines()[0]}", where="filter.where", cure="give a yes-or-no expression"
+            f"cannot be decided: {str(problem).splitlines()[0]}",
+            where="filter.where",
+            cure="give a yes-or-no expression",
         ) from None
 
 
@@ -152,5 +161,3 @@ def funnel(dropped: pl.Series, rules: list[Rule]) -> dict[str, int]:
     """How many pairs each rule dropped, in the order of the rules, zeros included."""
     counts = dict(dropped.drop_nulls().value_counts().iter_rows())
     return {rule.name: counts.get(rule.name, 0) for rule in rules}
-
-

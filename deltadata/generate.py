@@ -2,8 +2,7 @@
 
     deltadata generate RECIPE
 
-Only what is missing is asked for: a part that lies on disk is never generated again, whether it comes from a killed
-run, from before a rung was added or from before the pool grew. A part is a batch whose members are fixed by the order of
+Only what is missing is asked for: a part on disk is never generated again, be it from a killed run, from before a rung was added or from before the pool grew. A part is a batch whose members are fixed by the order of
 the prompts, so a bf16 engine gives a resumed run the same text as an uninterrupted one. With `overlap` (always so for a
 server, which batches as it likes) a part is whatever finished together: a fuller engine and no such promise.
 """
@@ -101,7 +100,9 @@ def _settle_drift(run: Run, rung: Rung, spec: dict[str, Any], overwrite: bool) -
 def _ask(run: Run, recipe: Recipe, rung: Rung, prompts: pl.DataFrame) -> Ask:
     samples = recipe.generate.sampling_of(rung).samples
     wanted = prompts.with_row_index("row").join(
-        pl.DataFrame({tables.SAMPLE: pl.Series(range(samples), dtype=pl.UInt32)}), how="cross", maintain_order="left_right"
+        pl.DataFrame({tables.SAMPLE: pl.Series(range(samples), dtype=pl.UInt32)}),
+        how="cross",
+        maintain_order="left_right",
     )
     have = parts.read(run.path, rung.name).keys
     missing = wanted.join(have, on=[tables.PROMPT_ID, tables.SAMPLE], how="anti", maintain_order="left")
@@ -136,7 +137,9 @@ def runtime_of(recipe: Recipe, rung: Rung) -> dict[str, Any]:
     if isinstance(mine.get("base_url"), dict):
         if rung.name not in mine["base_url"]:
             raise UserError(
-                f"no address for the rung {rung.name!r}", where="runtime.base_url", cure=f"add `{rung.name}: http://...`"
+                f"no address for the rung {rung.name!r}",
+                where="runtime.base_url",
+                cure=f"add `{rung.name}: http://...`",
             )
         mine["base_url"] = mine["base_url"][rung.name]
     return mine
@@ -189,7 +192,9 @@ def _answer(
     for _ in range(calls):
         asked: dict[int, tuple[str, int]] = {}
         stop.in_part = True
-        for completion in engine.generate(_remember(requests if overlap else islice(requests, part_rows), asked), sampling):
+        for completion in engine.generate(
+            _remember(requests if overlap else islice(requests, part_rows), asked), sampling
+        ):
             writer.add(*asked.pop(completion.index), completion)
             progress.advance(completion.response_tokens or 0, completion.error is not None)
             if overlap and len(writer.rows) == part_rows:
@@ -239,9 +244,7 @@ def _remember(requests: Iterable[Request], asked: dict[int, tuple[str, int]]) ->
         yield request.conversation
 
 
-def _import(
-    run: Run, recipe: Recipe, recipe_dir: Path, rung: Rung, prompts: pl.DataFrame, progress: Progress
-) -> int:
+def _import(run: Run, recipe: Recipe, recipe_dir: Path, rung: Rung, prompts: pl.DataFrame, progress: Progress) -> int:
     """A rung whose responses exist: one part, made anew when the prompts have changed."""
     spec, name = parts.spec_of(recipe, rung, recipe_dir), parts.table_name(rung.name)
     before = parts.read(run.path, rung.name).keys.height
@@ -253,7 +256,10 @@ def _import(
     path = parts.folder(run.path, rung.name) / parts.NAME.format(0)
     frame = pl.DataFrame(found.responses)
     tables.check_rows(tables.RESPONSES, frame, str(path))
-    made_by = {parts.SPEC: json.dumps(spec, sort_keys=True), parts.FACTS: json.dumps({"engine": "imported"} | found.counts)}
+    made_by = {
+        parts.SPEC: json.dumps(spec, sort_keys=True),
+        parts.FACTS: json.dumps({"engine": "imported"} | found.counts),
+    }
     write_table(path, found.responses, made_by)
     progress.note(f"{rung.name}: " + ", ".join(f"{number} {what}" for what, number in found.counts.items()))
     if found.bad:

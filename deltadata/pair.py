@@ -8,7 +8,7 @@ A pair exists where both responses do, sample by sample. Strength is the order o
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ def pairings(recipe: Recipe) -> list[Pairing]:
         raise UserError("one rung makes no pair", where="generate.rungs", cure="add a weaker rung below it")
     match asked:
         case "adjacent":
-            return [Pairing(*two) for two in zip(rungs, rungs[1:], strict=False)]
+            return [Pairing(*two) for two in pairwise(rungs)]
         case "ends":
             return [Pairing(rungs[0], rungs[-1])]
         case "all":
@@ -55,25 +55,25 @@ def response_numbers(files: dict[str, list[Path]], prompts: pl.DataFrame, sample
     wanted = prompts.with_row_index(ORDER)
     found = []
     for rung, parts in files.items():
-        numbers = (
-            pl.scan_parquet(parts)
-            .with_row_index(ROW)
-            .filter(pl.col(tables.RESPONSE).is_not_null())
-            .select(
-                PROMPT_ID,
-                MODEL,
-                SAMPLE,
-                ROW,
-                FINISH,
-                pl.col(tables.RESPONSE_TOKENS).alias(TOKENS),
-                pl.col(tables.RESPONSE).hash().alias(TEXT_HASH),
-                (pl.col(tables.RESPONSE).str.strip_chars() == "").alias(EMPTY),
-                **{_measured(name): expression for name, expression in measure.per_response().items()},
-            )
-            .collect(engine="streaming")
-        )
-        found.append(numbers.filter(pl.col(SAMPLE) < samples[rung]).join(wanted, on=PROMPT_ID))
+        # Part by part: a scan of them all would hold much of the text at once.
+        numbers = pl.concat([_part_numbers(part) for part in parts]).with_row_index(ROW)
+        numbers = numbers.filter(pl.col(TEXT_HASH).is_not_null(), pl.col(SAMPLE) < samples[rung])
+        found.append(numbers.join(wanted, on=PROMPT_ID))
     return pl.concat(found).sort(ORDER, MODEL, SAMPLE)
+
+
+def _part_numbers(part: Path) -> pl.DataFrame:
+    text = pl.col(tables.RESPONSE)
+    return pl.read_parquet(part).select(
+        PROMPT_ID,
+        MODEL,
+        SAMPLE,
+        FINISH,
+        pl.col(tables.RESPONSE_TOKENS).alias(TOKENS),
+        pl.when(text.is_not_null()).then(text.hash()).alias(TEXT_HASH),
+        (text.str.strip_chars() == "").alias(EMPTY),
+        **{_measured(name): expression for name, expression in measure.per_response().items()},
+    )
 
 
 def _measured(name: str) -> str:
@@ -146,7 +146,7 @@ def _side(numbers: pl.DataFrame, side: str) -> pl.DataFrame:
 def _flip_coins(joined: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The control `random`: which side is chosen is a coin per pair, fixed by the seed."""
     tossed = joined.select(PROMPT_ID, of(CHOSEN, MODEL), of(REJECTED, MODEL), of(CHOSEN, SAMPLE)).iter_rows()
-    heads = pl.Series([tables.rank(seed, "control", *pair) & 1 for pair in tossed], dtype=pl.Boolean)
+    heads = pl.Series([tables.rank(seed, "control", *pair) % 2 == 1 for pair in tossed], dtype=pl.Boolean)
     swapped = joined.rename(lambda column: _other_side(column))
     return pl.concat([joined.filter(heads), swapped.filter(~heads).select(joined.columns)]).sort(
         ORDER, of(CHOSEN, SAMPLE), maintain_order=True

@@ -50,7 +50,9 @@ def table_name(rung: str) -> str:
 def read(run: Path, rung: str) -> Parts:
     """Raises UserError naming a part that cannot be read."""
     files = sorted(folder(run, rung).glob("part-*.parquet"))
-    keys, specs, facts = [tables.empty(RESPONSES).select(RESPONSES.key)], [], []
+    keys = [tables.empty(RESPONSES).select(RESPONSES.key)]
+    specs: list[dict[str, Any]] = []
+    facts: list[dict[str, Any]] = []
     for path in files:
         with open_parquet(path, "only what it held") as file:
             keys.append(pl.DataFrame(file.read(columns=list(RESPONSES.key))))
@@ -89,7 +91,7 @@ def spec_of(recipe: Recipe, rung: Rung, recipe_dir: Path) -> dict[str, Any]:
 
 
 def same(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether both specs make the same text. Weights that are not here (any more) cannot be compared and do not count."""
+    """Whether both specs make the same text. Weights that are not here (any more) do not count."""
     return old == new or ("model_files" not in new and {k: v for k, v in old.items() if k != "model_files"} == new)
 
 

@@ -20,11 +20,14 @@ from deltadata.errors import UserError, did_you_mean
 NAME = r"^[A-Za-z0-9._-]+$"
 
 # vLLM's SamplingParams by name; values pass through untouched. A test holds this list against the installed vLLM.
+# fmt: off
 SAMPLING_NAMES = (
-    "allowed_token_ids bad_words detokenize frequency_penalty ignore_eos include_stop_str_in_output logit_bias min_p "
-    "min_tokens presence_penalty repetition_penalty skip_special_tokens spaces_between_special_tokens stop "
-    "stop_token_ids top_k top_p truncate_prompt_tokens"
-).split()
+    "allowed_token_ids", "bad_words", "detokenize", "frequency_penalty", "ignore_eos",
+    "include_stop_str_in_output", "logit_bias", "min_p", "min_tokens", "presence_penalty", "repetition_penalty",
+    "skip_special_tokens", "spaces_between_special_tokens", "stop", "stop_token_ids", "top_k", "top_p",
+    "truncate_prompt_tokens",
+)
+# fmt: on
 
 
 def _not_a_path(name: str) -> str:
@@ -48,7 +51,7 @@ class Pool(Section):
     """a .jsonl, .json, .csv or .parquet file, or hf:owner/dataset[@revision][:config][:split]"""
     prompt: str = "prompt"
     """the column with the prompt: a string, or a list of {role, content} messages"""
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
     """share of `limit` that this pool gets, relative to the others"""
     keep: list[str] = []
     """columns to keep as meta"""
@@ -57,11 +60,11 @@ class Pool(Section):
 class Collect(Section):
     pools: list[Pool] = Field(min_length=1)
     dedup: Literal["none", "exact"] = "exact"
-    decontaminate: list[str] = Field([], max_length=0)
+    decontaminate: list[str] = Field(default=[], max_length=0)
     """names of n-gram packs (none are shipped with this version)"""
-    limit: int | None = Field(None, gt=0)
+    limit: int | None = Field(default=None, gt=0)
     """how many prompts to take, as a seeded sample that keeps its members when the limit grows"""
-    max_bad: float = Field(0.01, ge=0, le=1)
+    max_bad: float = Field(default=0.01, ge=0, le=1)
     """share of a pool's rows that may be bad (they are written aside) before the pool is refused"""
 
 
@@ -69,9 +72,9 @@ class Sampling(Section):
     """Passed on to the engine as its SamplingParams; `samples` is how many responses each prompt gets."""
 
     model_config = ConfigDict(extra="allow")
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(256, gt=0)
-    samples: int = Field(1, gt=0)
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=256, gt=0)
+    samples: int = Field(default=1, gt=0)
 
     @model_validator(mode="after")
     def _known_names(self) -> Sampling:
@@ -81,7 +84,9 @@ class Sampling(Section):
             if name == "n":
                 raise ValueError("n: say `samples` instead")
             if name not in SAMPLING_NAMES:
-                raise ValueError(f"{name}: unknown key; {did_you_mean(name, [*Sampling.model_fields, *SAMPLING_NAMES])}")
+                raise ValueError(
+                    f"{name}: unknown key; {did_you_mean(name, [*Sampling.model_fields, *SAMPLING_NAMES])}"
+                )
         return self
 
 
@@ -104,7 +109,7 @@ class Rung(Section):
     """with `responses`: take only the rows whose columns have these values, e.g. {generator: gemma-7b-it}"""
     revision: str | None = None
     dtype: str | None = None
-    params: float | None = Field(None, gt=0)
+    params: float | None = Field(default=None, gt=0)
     """parameter count"""
     license: str | None = None
     system: str | None = None
@@ -126,7 +131,7 @@ class Generate(Section):
     rungs: list[Rung] = Field(min_length=1)
     """strongest first"""
     sampling: Sampling = Sampling()
-    part_rows: int = Field(256, gt=0)
+    part_rows: int = Field(default=256, gt=0)
     """responses of one rung per part: one batch of fixed composition, the unit of resume"""
 
     def sampling_of(self, rung: Rung) -> Sampling:
@@ -181,11 +186,11 @@ class Recipe(Section):
     seed: int = 0
     collect: Collect
     generate: Generate
-    score: list[Score] = Field([], max_length=0)
+    score: list[Score] = Field(default=[], max_length=0)
     """scorers (none are shipped with this version)"""
     pair: Pair = Pair()
     filter: Filter = Filter()
-    holdout: float = Field(0.1, ge=0, lt=1)
+    holdout: float = Field(default=0.1, ge=0, lt=1)
     """share of the prompts in the test split, by prompt_id"""
     push: Push = Push()
     train: Train = Train()
@@ -225,7 +230,9 @@ def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise UserError(f"cannot read the recipe: {problem}", where=str(path), cure="give the path of a .yaml") from None
+        raise UserError(
+            f"cannot read the recipe: {problem}", where=str(path), cure="give the path of a .yaml"
+        ) from None
     places: dict[str, str] = {}
     tree = _parse(text, str(path), places)
     if not isinstance(tree, dict):
@@ -270,11 +277,18 @@ class _Loader(yaml.SafeLoader):
 
 for _tag, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
-_Loader.add_constructor(
-    "tag:yaml.org,2002:float",
-    lambda loader, node: float(loader.construct_scalar(node).lower().replace(".inf", "inf").replace(".nan", "nan")),
-)
+
+
+def _int(loader: yaml.SafeLoader, node: yaml.Node) -> int:
+    return int(node.value)
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.Node) -> float:
+    return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
 
 
 def _parse(text: str, where: str, places: dict[str, str]) -> Any:
@@ -380,8 +394,10 @@ def _one(error: Any) -> tuple[str, str, str]:
     if address == "pair.pairings" and kind == "literal_error":
         return address, f"{given!r} is no pairing", "adjacent, all, ends, or a list of [stronger, weaker]"
     if kind == "literal_error":
-        return address, f"{given!r} is not one of {error['ctx']['expected']}", did_you_mean(
-            str(given), re.findall(r"'([^']+)'", error["ctx"]["expected"])
+        return (
+            address,
+            f"{given!r} is not one of {error['ctx']['expected']}",
+            did_you_mean(str(given), re.findall(r"'([^']+)'", error["ctx"]["expected"])),
         )
     return address, f"{given!r}: {error['msg'][0].lower()}{error['msg'][1:]}", "give a value of that type"
 

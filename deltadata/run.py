@@ -3,8 +3,8 @@
     deltadata run RECIPE            # all of them; what is finished is skipped
     deltadata pair RECIPE           # one of them
 
-A stage is skipped when its record says the same, rebuilt when what it was made from changed, refused when the recipe's own
-fields changed (see `store`). Nothing but `generate` asks a model for anything.
+A stage is skipped when its record says the same, rebuilt when what it was made from changed, refused when the recipe's
+own fields changed (see `store`). Nothing but `generate` asks a model for anything.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import polars as pl
 from deltadata import __version__, card, dataset, filter, measure, pair, parts, recipe, tables
 from deltadata.collect import collect
 from deltadata.errors import UserError
-from deltadata.generate import generate
 from deltadata.generate import Progress as Progress
+from deltadata.generate import generate
 from deltadata.recipe import Recipe
 from deltadata.rows import digest
-from deltadata.store import Run, write_json, write_table
+from deltadata.store import Run, groups, write_json, write_table
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SAMPLE, SIDES, delta, fingerprint, of
 
 PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, "pairs", "filter", "dataset"
@@ -96,7 +96,9 @@ def run_collect(job: Job) -> bool:
     else:
         aside.unlink(missing_ok=True)
     for pool in found.pools:
-        job.progress.note(f"pool {pool['name']}: " + ", ".join(f"{pool[key]} {key.replace('_', ' ')}" for key in COUNTS))
+        job.progress.note(
+            f"pool {pool['name']}: " + ", ".join(f"{pool[key]} {key.replace('_', ' ')}" for key in COUNTS)
+        )
     job.run.finish(PROMPTS, frame.height, time.monotonic() - began, spec, inputs, {"pools": found.pools})
     return True
 
@@ -126,7 +128,9 @@ def _pair_spec(job: Job) -> dict[str, Any]:
 
 
 def _pair_inputs(job: Job, ladder: dict[str, parts.Parts]) -> dict[str, Any]:
-    rungs = [[name, fingerprint(of_rung.specs), of_rung.inputs, _samples(job)[name]] for name, of_rung in ladder.items()]
+    rungs = [
+        [name, fingerprint(of_rung.specs), of_rung.inputs, _samples(job)[name]] for name, of_rung in ladder.items()
+    ]
     return {"prompts": job.run.record[PROMPTS].fingerprint, "rungs": rungs}
 
 
@@ -193,16 +197,15 @@ def run_filter(job: Job) -> bool:
 def pair_numbers(pairs_file: Path) -> pl.DataFrame:
     """The pairs without their text, and what the rules want to know of the texts."""
     text = {side: tables.last_text(side) for side in SIDES}
-    messages = [tables.PROMPT, *SIDES]
-    return (
-        pl.scan_parquet(pairs_file)
-        .select(
-            pl.exclude(messages),
+    narrow = [
+        pl.DataFrame(group).select(
+            pl.exclude([tables.PROMPT, *SIDES]),
             *((text[side].str.strip_chars() == "").alias(of(side, pair.EMPTY)) for side in SIDES),
             (text[CHOSEN] == text[REJECTED]).alias(pair.SAME_TEXT),
         )
-        .collect(engine="streaming")
-    )
+        for group in groups(pairs_file, without=(tables.PROMPT,))
+    ]
+    return pl.concat(narrow)
 
 
 def _finish_filter(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule], seconds: float) -> None:
@@ -218,8 +221,8 @@ def summary(numbers: pl.DataFrame) -> list[dict[str, Any]]:
     found = numbers.group_by(of(CHOSEN, MODEL), of(REJECTED, MODEL), maintain_order=True).agg(
         pairs=pl.len(),
         kept=kept.sum(),
-        delta=pl.struct(**{name: column.mean() for name, column in columns.items()}),
-        delta_kept=pl.struct(**{name: column.filter(kept).mean() for name, column in columns.items()}),
+        delta=pl.struct([column.mean().alias(name) for name, column in columns.items()]),
+        delta_kept=pl.struct([column.filter(kept).mean().alias(name) for name, column in columns.items()]),
     )
     return found.rename({of(CHOSEN, MODEL): CHOSEN, of(REJECTED, MODEL): REJECTED}).to_dicts()
 
@@ -316,7 +319,12 @@ def facts_of(job: Job, splits: list[dataset.Split]) -> dict[str, Any]:
 def closing_facts(job: Job) -> dict[str, Any]:
     """What the closing table shows, from the record."""
     record = job.run.record
-    told = {"name": job.recipe.name, "kept": record[FILTER].rows, "pairs": record[PAIRS].rows, "measures": measure.NAMES}
+    told = {
+        "name": job.recipe.name,
+        "kept": record[FILTER].rows,
+        "pairs": record[PAIRS].rows,
+        "measures": measure.NAMES,
+    }
     return told | record[FILTER].facts
 
 

@@ -1,4 +1,4 @@
-"""What a person sees: a progress line per rung and the closing table, on stderr. Plain lines where there is no terminal."""
+"""What a person sees, on stderr: a progress line per rung and the closing table; plain lines where no terminal is."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ class Screen:
 
     def _rate(self) -> str:
         seconds = max(time.monotonic() - self._began, 1e-9)
-        speed = f"{self._tokens / seconds:.0f} tok/s" if self._tokens else f"{self._asked_now / seconds:.0f} responses/s"
+        speed = (
+            f"{self._tokens / seconds:.0f} tok/s" if self._tokens else f"{self._asked_now / seconds:.0f} responses/s"
+        )
         return f"{speed}, {self._errors} failed" if self._errors else speed
 
     def rung_done(self) -> None:

@@ -1,7 +1,7 @@
 """What a run folder holds: its record, or some rows of a table.
 
-    deltadata show runs/quickstart
-    deltadata show runs/quickstart pairs --rows 2 --json
+deltadata show runs/quickstart
+deltadata show runs/quickstart pairs --rows 2 --json
 """
 
 from __future__ import annotations

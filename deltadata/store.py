@@ -170,7 +170,9 @@ def read_record(path: Path) -> tuple[str, dict[str, Entry]]:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise UserError(
-            f"not a record of a run: {problem}", where=str(path / RECORD), cure="remove the folder or give another --run"
+            f"not a record of a run: {problem}",
+            where=str(path / RECORD),
+            cure="remove the folder or give another --run",
         ) from None
 
 
@@ -200,7 +202,9 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
             owner = read_record(path)[0]
             if owner != recipe_name:
                 raise UserError(
-                    f"belongs to the recipe {owner!r}, not to {recipe_name!r}", where=str(path), cure="give another --run"
+                    f"belongs to the recipe {owner!r}, not to {recipe_name!r}",
+                    where=str(path),
+                    cure="give another --run",
                 )
         else:
             run._write()
@@ -216,15 +220,15 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
 
 
 class Writer:
-    """Streams rows into one parquet file as the Hub likes it: zstd, page index, content-defined chunks, bounded groups."""
+    """Streams rows into one parquet file as the Hub likes it: zstd, page index, content-defined chunks."""
 
     def __init__(self, path: Path, schema: pa.Schema, published: bool = True) -> None:
-        options = {"use_content_defined_chunking": True, "write_page_index": True} if published else {}
+        options: dict[str, Any] = {}
         if published:
             chunking = {"min_chunk_size": 256 << 10, "max_chunk_size": 1 << 20, "norm_level": 0}
             # The key that `datasets` writes, so that a later push by either cuts the same chunks.
             schema = schema.with_metadata({b"content_defined_chunking": json.dumps(chunking).encode()})
-            options["use_content_defined_chunking"] = chunking
+            options = {"use_content_defined_chunking": chunking, "write_page_index": True}
         self.schema, self.rows, self.bytes = schema, 0, 0
         self._file = pq.ParquetWriter(path, schema, compression="zstd", **options)
         self._held: list[pa.Table] = []
@@ -286,9 +290,10 @@ def open_parquet(path: Path, rows_lost: str = "what it held") -> pq.ParquetFile:
         ) from None
 
 
-def groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The file's row groups one after the other, one in memory at a time."""
+def groups(path: Path, without: Sequence[str] = ()) -> Iterator[pa.Table]:
+    """The file's row groups one after the other, one in memory at a time; columns named in `without` are not read."""
     with open_parquet(path) as file:
+        columns = [name for name in file.schema_arrow.names if name not in without]
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns=columns, use_threads=False)
 

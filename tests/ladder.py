@@ -160,7 +160,7 @@ def write_sources(folder: Path) -> None:
 def do(folder: Path, made_by: Recipe, *stages: str, overwrite: bool = False) -> run.Job:
     """Do these stages (all of them when none is named) in the run folder `folder`; its sources lie beside it."""
     with open_run(folder, made_by.name) as opened:
-        job = run.Job(opened, made_by, folder.parent, Quiet(), overwrite)
+        job = run.Job(opened, made_by, folder.parent / "recipe.yaml", Quiet(), overwrite)
         if not stages:
             run.run_all(job)
         for stage in stages:

@@ -63,19 +63,19 @@ def swapped(rows: list[Told]) -> list[Told]:
 
 
 def test_adjacent_pairs_every_rung_with_the_next(tmp_path: Path) -> None:
-    """Rungs 1-2, then 2-3, each in the order of prompts and samples; missing, failed and lone responses make no pair."""
-    assert STRONG_MIDDLE + MIDDLE_FRAIL == paired(tmp_path)
-    assert STRONG_MIDDLE + MIDDLE_FRAIL == paired(tmp_path, pairings="adjacent")
+    """Rungs 1-2, then 2-3, each in the order of prompts and samples; what has no counterpart makes no pair."""
+    assert paired(tmp_path) == STRONG_MIDDLE + MIDDLE_FRAIL
+    assert paired(tmp_path, pairings="adjacent") == STRONG_MIDDLE + MIDDLE_FRAIL
 
 
 def test_ends_pairs_the_first_rung_with_the_last(tmp_path: Path) -> None:
     """The rungs between are left out."""
-    assert STRONG_FRAIL == paired(tmp_path, pairings="ends")
+    assert paired(tmp_path, pairings="ends") == STRONG_FRAIL
 
 
 def test_all_pairs_every_rung_with_every_weaker_one(tmp_path: Path) -> None:
     """Three rungs give three pairings, stronger first."""
-    assert STRONG_MIDDLE + STRONG_FRAIL + MIDDLE_FRAIL == paired(tmp_path, pairings="all")
+    assert paired(tmp_path, pairings="all") == STRONG_MIDDLE + STRONG_FRAIL + MIDDLE_FRAIL
 
 
 def test_explicit_pairings_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_one_rung_is_refused(shape: str) -> None:
     """A single rung leaves nothing to pair, and the message says what to add."""
     with pytest.raises(UserError) as met:
         pairings(recipe(["lonely"], pair={"pairings": shape}))
-    assert ("generate.rungs", "add a weaker rung below it") == (met.value.where, met.value.cure)
+    assert (met.value.where, met.value.cure) == ("generate.rungs", "add a weaker rung below it")
 
 
 def test_reversed_swaps_sides_and_signs(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_tied_is_refused_with_one_sample(tmp_path: Path) -> None:
     with pytest.raises(UserError) as met:
         paired(tmp_path, samples=1, control="tied")
     assert "two samples of 'strong', which has one" in met.value.what
-    assert ("pair.control", True) == (met.value.where, "generate.sampling.samples" in str(met.value.cure))
+    assert (met.value.where, "generate.sampling.samples" in str(met.value.cure)) == ("pair.control", True)
 
 
 def test_tied_takes_the_samples_that_an_imported_rung_has(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_tied_takes_the_samples_that_an_imported_rung_has(tmp_path: Path) -> Non
     tree = recipe(samples=1, pair={"pairings": "ends", "control": "tied"}).model_dump()
     tree["generate"]["rungs"][0] |= {"model": None, "responses": "theirs.jsonl"}
     found = pair.pair(numbers(write_parts(tmp_path, LADDER)), Recipe.model_validate(tree))
-    assert [("a", "strong/0", "strong/1", -4, -4, -1)] == told(found)
+    assert told(found) == [("a", "strong/0", "strong/1", -4, -4, -1)]
 
 
 MANY = [Response(prompt, model, sample, "x" * (1 + i), i) for i, model in enumerate(RUNGS) for prompt in PROMPTS
@@ -143,7 +143,7 @@ MANY = [Response(prompt, model, sample, "x" * (1 + i), i) for i, model in enumer
 
 
 def test_random_tosses_one_coin_per_pair(tmp_path: Path) -> None:
-    """The control `random` has the pairs of `none` in their order, some turned round, and two pairs of one prompt differ."""
+    """The control `random` has the pairs of `none` in their order, some turned round, each by a coin of its own."""
     plain = paired(tmp_path, MANY, samples=10, pairings="all")
     tossed = paired(tmp_path, MANY, samples=10, pairings="all", control="random")
     turned = [row != before for row, before in zip(tossed, plain, strict=True)]
@@ -175,7 +175,7 @@ def test_an_added_prompt_turns_no_other_pair_round(tmp_path: Path) -> None:
 def test_what_the_recipe_no_longer_asks_for_makes_no_pair(tmp_path: Path) -> None:
     """Responses to prompts that left the pool, and samples at or above the number asked for, stay out."""
     gone = [Response("e", rung, 0, "e", 1) for rung in RUNGS] + [Response("a", rung, 2, "a", 1) for rung in RUNGS]
-    assert STRONG_MIDDLE + MIDDLE_FRAIL == paired(tmp_path, LADDER + gone)
+    assert paired(tmp_path, LADDER + gone) == STRONG_MIDDLE + MIDDLE_FRAIL
     first_samples = [row for row in STRONG_MIDDLE + MIDDLE_FRAIL if row[1][-1] == "0"]
     assert first_samples == paired(tmp_path, samples=1)
 
@@ -207,32 +207,31 @@ def test_white_space_is_empty(tmp_path: Path) -> None:
     """A response of spaces and line breaks counts as empty though it has characters."""
     blank = [Response("a", "strong", 0, " \n\t "), Response("a", "middle", 0, "a")]
     found = pair.pair(numbers(write_parts(tmp_path, blank)), recipe(RUNGS[:2]))
-    assert [(True, False, 3.0)] == found.select("chosen_is_empty", "rejected_is_empty", "delta_characters").rows()
+    assert found.select("chosen_is_empty", "rejected_is_empty", "delta_characters").rows() == [(True, False, 3.0)]
 
 
 def test_measures_are_the_documented_ones() -> None:
     """Names of measures are names of columns that others read."""
-    assert ["tokens", "characters", "response_ratio"] == measure.NAMES
-    assert ["delta_tokens", "delta_characters", "delta_response_ratio"] == [delta(name) for name in measure.NAMES]
+    assert measure.NAMES == ["tokens", "characters", "response_ratio"]
+    assert [delta(name) for name in measure.NAMES] == ["delta_tokens", "delta_characters", "delta_response_ratio"]
 
 
 def test_a_measure_counts_one_response() -> None:
     """Tokens as counted, characters (not bytes), log2 of the characters; unknown and empty give null."""
     rows = pl.DataFrame({"response": ["öööö", "", None], "response_tokens": [7, 0, None]})
     got = rows.select(**measure.per_response())
-    assert [(7.0, 4.0, 2.0), (0.0, 0.0, None), (None, None, None)] == got.rows()
+    assert got.rows() == [(7.0, 4.0, 2.0), (0.0, 0.0, None), (None, None, None)]
     assert [pl.Float64] * 3 == got.dtypes
 
 
 @st.composite
 def ladders(draw: st.DrawFn) -> list[Response]:
     """Any responses of three rungs to four prompts, up to three samples: missing, failed, empty, equal, uncounted."""
-    texts = st.none() | st.text("ab ö", max_size=4)
-    tokens = st.none() | st.integers(0, 9)
     keys = [(prompt, rung, sample) for prompt in PROMPTS for rung in RUNGS for sample in range(3)]
-    some = draw(st.lists(st.sampled_from(keys), unique=True, min_size=1))
-    # Every rung has a part, if only of a prompt that is no longer asked.
-    rows = [Response(*which, draw(texts), draw(tokens)) for which in some]
+    there = st.tuples(st.sampled_from([None, "", " ", "a", "bb", "ö b"]), st.none() | st.integers(0, 9))
+    # Two in three exist, so that most draws have pairs; every rung has a part, if only of a prompt no longer asked.
+    drawn = draw(st.lists(st.one_of(st.none(), there, there), min_size=len(keys), max_size=len(keys)))
+    rows = [Response(*which, *found) for which, found in zip(keys, drawn, strict=True) if found]
     return rows + [Response("e", rung, 0, "x") for rung in RUNGS]
 
 

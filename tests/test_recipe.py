@@ -38,7 +38,9 @@ def test_every_shipped_recipe_parses_and_says_its_question_command_and_cost(path
     recipe.load(path)
 
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert all(any(line.startswith(f"# {word}:") for line in header) for word in ("Question", "Data", "Command", "Cost"))
+    assert all(
+        any(line.startswith(f"# {word}:") for line in header) for word in ("Question", "Data", "Command", "Cost")
+    )
 
 
 def test_defaults_are_filled_in(tmp_path: Path):
@@ -145,7 +147,9 @@ def test_a_key_given_twice_is_refused_with_both_places(tmp_path: Path):
     assert f"{path}:1" in told.value.what
 
 
-@pytest.mark.parametrize("text", ["", "just words", "- a\n- b\n", "a: [1", "a: &x [*x]", "!!python/object:os.system x", "\t"])
+@pytest.mark.parametrize(
+    "text", ["", "just words", "- a\n- b\n", "a: [1", "a: &x [*x]", "!!python/object:os.system x", "\t"]
+)
 def test_what_is_no_recipe_is_refused_without_a_traceback(tmp_path: Path, text: str):
     """Empty, a list, broken YAML, a self-reference or a Python tag: all the user's mistake."""
     with pytest.raises(UserError):

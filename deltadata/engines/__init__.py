@@ -34,9 +34,9 @@ class Conversation(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """One answer. `index` is the position of its conversation in what `generate` was given; token counts may be unknown."""
+    """One answer. `index`: the position of its conversation in what `generate` was given. Counts may be unknown."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls here
     text: str | None
     finish_reason: str  # stop | length | error
     error: str | None = None

@@ -18,7 +18,22 @@ from typing import Any, Iterable, Iterator
 from deltadata.engines import Completion, Conversation, Model, failed
 from deltadata.errors import UserError, did_you_mean
 
-WORDS = "the a small river bread light seven green answer because first then of is in we stone open two late".split()
+WORDS = (
+    "the",
+    "a",
+    "small",
+    "river",
+    "bread",
+    "light",
+    "seven",
+    "green",
+    "answer",
+    "because",
+    "first",
+    "then",
+    "of",
+    "is",
+)
 OPTIONS = {"characters": 240, "delay": 0.0, "log": None, "fail_on": None, "context": 100_000}
 
 
@@ -47,7 +62,8 @@ class Scripted:
             return failed(index, f"prompt of {len(text)} characters exceeds {self.options['context']}", prompt_tokens)
         if self.options["fail_on"] and self.options["fail_on"] in text:
             return failed(index, f"scripted failure on {self.options['fail_on']!r}", prompt_tokens)
-        draw = random.Random(f"{self.model.path}|{text}|{conversation.seed if sampling.get('temperature') else 'greedy'}")
+        seed = conversation.seed if sampling.get("temperature") else "greedy"
+        draw = random.Random(f"{self.model.path}|{text}|{seed}")
         words: list[str] = []
         length, wanted = 0, draw.uniform(0.5, 1.5) * self.options["characters"]
         while length < wanted:
