@@ -103,9 +103,8 @@ def main() -> None:
             process, said = measured([sys.executable, __file__, server.base_url], folder)
             figures["bare loop"].append([float(said), *process])
     total = PROMPTS * RUNGS
-    print(
-        f"{total} requests, {LATENCY * 1000:.0f} ms each, {CONCURRENCY} in flight; ideal {total / CONCURRENCY * LATENCY:.2f} s"
-    )
+    ideal = total / CONCURRENCY * LATENCY
+    print(f"{total} requests, {LATENCY * 1000:.0f} ms each, {CONCURRENCY} in flight, ideal {ideal:.2f} s")
     heads = ("requests/s", "process", "wall s", "CPU s", "peak MB")
     print(" " * 12 + "".join(f"{head:>11}" for head in heads))
     medians = {

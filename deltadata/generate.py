@@ -2,9 +2,10 @@
 
     deltadata generate RECIPE
 
-Only what is missing is asked for: a part on disk is never generated again, be it from a killed run, from before a rung was added or from before the pool grew. A part is a batch whose members are fixed by the order of
-the prompts, so a bf16 engine gives a resumed run the same text as an uninterrupted one. With `overlap` (always so for a
-server, which batches as it likes) a part is whatever finished together: a fuller engine and no such promise.
+Only what is missing is asked for: a part on disk is never generated again, be it from a killed run, from before a rung
+was added or from before the pool grew. A part is a batch whose members are fixed by the order of the prompts, so a bf16
+engine gives a resumed run the same text as an uninterrupted one. With `overlap` (always so for a server, which batches
+as it likes) a part is whatever finished together: a fuller engine and no such promise.
 """
 
 from __future__ import annotations
