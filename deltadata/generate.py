@@ -28,7 +28,7 @@ from deltadata.engines import Conversation, Engine, Model, open_engine
 from deltadata.errors import UserError, did_you_mean
 from deltadata.imported import imported_responses
 from deltadata.recipe import Recipe, Rung
-from deltadata.store import Run, TextColumn, write_json, write_table
+from deltadata.store import Run, TextColumn, read_columns, write_json, write_table
 
 # Which keys under `runtime:` belong to which engine; what is named nowhere is an argument of vLLM's.
 RUNTIME_KEYS = {
@@ -68,7 +68,7 @@ def generate(run: Run, recipe: Recipe, recipe_dir: Path, progress: Progress, ove
 
     Raises UserError on drift, OutsideError when an engine fails (finished parts stay), KeyboardInterrupt on Ctrl-C.
     """
-    prompts = pl.read_parquet(run.path / "prompts.parquet", columns=[tables.PROMPT_ID])
+    prompts = read_columns(run.path / "prompts.parquet", [tables.PROMPT_ID])
     for rung in recipe.generate.rungs:  # all refusals before any work
         _settle_drift(run, rung, parts.spec_of(recipe, rung, recipe_dir), overwrite)
     added = 0
@@ -250,11 +250,11 @@ def _import(run: Run, recipe: Recipe, recipe_dir: Path, rung: Rung, prompts: pl.
     spec, name = parts.spec_of(recipe, rung, recipe_dir), parts.table_name(rung.name)
     before = parts.read(run.path, rung.name).keys.height
     made_of = {"prompts": run.record[tables.PROMPTS.name].fingerprint}
-    if run.state(name, spec, made_of | {"rows": before, "parts": 1}) == "done":
+    path = parts.folder(run.path, rung.name) / parts.NAME.format(0)
+    if run.state(name, spec, made_of | {"rows": before, "parts": 1}, path) == "done":
         return 0
     began = time.monotonic()
     found = imported_responses(rung, set(prompts[tables.PROMPT_ID]), recipe_dir)
-    path = parts.folder(run.path, rung.name) / parts.NAME.format(0)
     frame = pl.DataFrame(found.responses)
     tables.check_rows(tables.RESPONSES, frame, str(path))
     made_by = {
@@ -275,15 +275,17 @@ def _finish(run: Run, rung: Rung, seconds: float, made_of: dict[str, Any] | None
     """Check the rung's keys as a whole and write its record, unless it stands there already."""
     have, name = parts.read(run.path, rung.name), parts.table_name(rung.name)
     inputs = (made_of or {}) | have.inputs
-    if run.state(name, have.specs[0], inputs) == "done":
+    folder = parts.folder(run.path, rung.name)
+    if run.state(name, have.specs[0], inputs, folder) == "done":
         return
-    tables.check_keys(tables.RESPONSES, have.keys, str(parts.folder(run.path, rung.name)))
-    counted = pl.scan_parquet(have.files).select(
-        errors=pl.col(tables.ERROR).is_not_null().sum(),
+    tables.check_keys(tables.RESPONSES, have.keys, str(folder))
+    numbers = pl.concat(read_columns(file, [tables.FINISH, tables.RESPONSE_TOKENS]) for file in have.files)
+    counted = numbers.select(
+        errors=(pl.col(tables.FINISH) == "error").sum(),
         cut_off=(pl.col(tables.FINISH) == "length").sum(),
         tokens=pl.col(tables.RESPONSE_TOKENS).sum(),
     )
-    facts = have.facts[-1] | counted.collect().row(0, named=True)
+    facts = have.facts[-1] | counted.row(0, named=True)
     if len(have.facts) > 1:
         facts["made_by"] = have.facts  # parts of several sessions, with another engine version, say
     run.finish(name, have.keys.height, seconds, have.specs[0], inputs, facts)

@@ -8,8 +8,8 @@ A pair exists where both responses do, sample by sample. Strength is the order o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
@@ -46,25 +46,27 @@ def pairings(recipe: Recipe) -> list[Pairing]:
             return [Pairing(*two) for two in combinations(rungs, 2)]
 
 
-def response_numbers(files: dict[str, list[Path]], prompts: pl.DataFrame, samples: dict[str, int]) -> pl.DataFrame:
+def response_numbers(
+    responses: Mapping[str, Iterable[pl.DataFrame]], prompts: pl.DataFrame, samples: dict[str, int]
+) -> pl.DataFrame:
     """One narrow row per response with text: key, place, measures and a hash of the text.
 
-    `files` are each rung's parts; `prompts` has prompt_id and pool in the order of the prompts table; responses to
-    other prompts, or with a sample index at or above `samples` of their rung, are left out.
+    `responses` are each rung's parts, taken one at a time: all of them would hold all text. `prompts` has prompt_id and
+    pool in the order of the prompts table; responses to other prompts, or with a sample index at or above `samples` of
+    their rung, are left out.
     """
     wanted = prompts.with_row_index(ORDER)
     found = []
-    for rung, parts in files.items():
-        # Part by part: a scan of them all would hold much of the text at once.
+    for rung, parts in responses.items():
         numbers = pl.concat([_part_numbers(part) for part in parts]).with_row_index(ROW)
         numbers = numbers.filter(pl.col(TEXT_HASH).is_not_null(), pl.col(SAMPLE) < samples[rung])
         found.append(numbers.join(wanted, on=PROMPT_ID))
     return pl.concat(found).sort(ORDER, MODEL, SAMPLE)
 
 
-def _part_numbers(part: Path) -> pl.DataFrame:
+def _part_numbers(part: pl.DataFrame) -> pl.DataFrame:
     text = pl.col(tables.RESPONSE)
-    return pl.read_parquet(part).select(
+    return part.select(
         PROMPT_ID,
         MODEL,
         SAMPLE,

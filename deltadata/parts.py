@@ -55,7 +55,7 @@ def read(run: Path, rung: str) -> Parts:
     facts: list[dict[str, Any]] = []
     for path in files:
         with open_parquet(path, "only what it held") as file:
-            keys.append(pl.DataFrame(file.read(columns=list(RESPONSES.key))))
+            keys.append(pl.DataFrame(file.read(columns=list(RESPONSES.key), use_threads=False)))
             told = file.schema_arrow.metadata or {}
         for key, found in ((SPEC, specs), (FACTS, facts)):
             value = json.loads(told.get(key, b"{}"))

@@ -23,7 +23,7 @@ from deltadata.generate import Progress as Progress
 from deltadata.generate import generate
 from deltadata.recipe import Recipe
 from deltadata.rows import digest
-from deltadata.store import Run, groups, write_json, write_table
+from deltadata.store import Run, groups, read_columns, write_json, write_table
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SAMPLE, SIDES, delta, fingerprint, of
 
 PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, "pairs", "filter", "dataset"
@@ -58,9 +58,9 @@ class Job(NamedTuple):
         return {rung.name: parts.read(self.run.path, rung.name) for rung in self.recipe.generate.rungs}
 
 
-def _settled(job: Job, table: str, spec: dict[str, Any], inputs: dict[str, Any], costs: str) -> bool:
+def _settled(job: Job, table: str, spec: dict[str, Any], inputs: dict[str, Any], made: Path, costs: str) -> bool:
     """Whether the table is done. Refuses drift, unless overwriting; else the record goes and the table is rebuilt."""
-    state = job.run.state(table, spec, inputs)
+    state = job.run.state(table, spec, inputs, made)
     if state == "done":
         return True
     if state == "drift" and not job.overwrite:
@@ -76,7 +76,7 @@ def run_collect(job: Job) -> bool:
     """
     spec = {"collect": job.recipe.collect.model_dump(), "seed": job.recipe.seed}
     inputs = {pool.name: digest(pool.path, job.recipe_dir) for pool in job.recipe.collect.pools}
-    state = job.run.state(PROMPTS, spec, inputs)
+    state = job.run.state(PROMPTS, spec, inputs, job.prompts_file)
     if state == "done":
         return False
     began = time.monotonic()
@@ -109,7 +109,7 @@ COUNTS = ("read", "bad", "duplicate", "not_sampled", "taken")
 def _only_adds(before: Path, now: pl.DataFrame) -> bool:
     if not before.exists():
         return True
-    old = pl.read_parquet(before)
+    old = read_columns(before, [PROMPT_ID, POOL, tables.META])
     return old.join(now, on=[PROMPT_ID, POOL, tables.META], how="anti", nulls_equal=True).is_empty()
 
 
@@ -150,7 +150,9 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
         job.need(parts.table_name(rung.name), "generate")
     ladder = job.ladder()
     spec, inputs = _pair_spec(job), _pair_inputs(job, ladder)
-    if _settled(job, PAIRS, spec, inputs, "pairs are made anew from the responses; nothing is generated"):
+    if _settled(
+        job, PAIRS, spec, inputs, job.pairs_file, "pairs are made anew from the responses; nothing is generated"
+    ):
         return False
     if also_filter:
         filter_spec = _filter_spec(job)
@@ -158,9 +160,12 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
         if old and old.spec != filter_spec and not job.overwrite:
             job.run.refuse_drift(FILTER, old.spec, filter_spec, FILTER_COSTS)
     began = time.monotonic()
-    prompts = pl.read_parquet(job.prompts_file, columns=[PROMPT_ID, POOL])
+    prompts = read_columns(job.prompts_file, [PROMPT_ID, POOL])
     files = {name: of_rung.files for name, of_rung in ladder.items()}
-    numbers = pair.pair(pair.response_numbers(files, prompts, _samples(job)), job.recipe)
+    responses = {
+        name: (read_columns(path, tables.RESPONSES.schema.names) for path in paths) for name, paths in files.items()
+    }
+    numbers = pair.pair(pair.response_numbers(responses, prompts, _samples(job)), job.recipe)
     used = rules if also_filter else [rule for rule in rules if rule.name in filter.ALWAYS]
     numbers = numbers.with_columns(filter.dropped_by(numbers, used))
     job.run.forget(FILTER)
@@ -183,7 +188,7 @@ def run_filter(job: Job) -> bool:
     """Pairs to pairs with `dropped_by`: only that column changes."""
     rules = filter.rules(job.recipe)
     spec, inputs = _filter_spec(job), {"pairs": job.need(PAIRS, "pair")}
-    if _settled(job, FILTER, spec, inputs, FILTER_COSTS):
+    if _settled(job, FILTER, spec, inputs, job.pairs_file, FILTER_COSTS):
         return False
     began = time.monotonic()
     numbers = pair_numbers(job.pairs_file)
@@ -233,7 +238,7 @@ def run_dataset(job: Job) -> bool:
     spec = {"holdout": job.recipe.holdout, "push": job.recipe.push.model_dump(include={"repo"})}
     inputs = {"filter": job.run.record[FILTER].fingerprint, "ladder": [of_rung.inputs for of_rung in ladder.values()]}
     folder = job.run.path / "dataset"
-    if folder.is_dir() and _settled(job, DATASET, spec, inputs, "the folder is written anew; nothing is generated"):
+    if _settled(job, DATASET, spec, inputs, folder, "the folder is written anew; nothing is generated"):
         return False
     began = time.monotonic()
     job.run.forget(DATASET)
@@ -269,9 +274,9 @@ def _nothing_kept(job: Job) -> UserError:
 
 def _places(job: Job, files: dict[str, list[Path]]) -> pl.DataFrame:
     """Where each response of a collected prompt lies, in order of prompt, rung and sample."""
-    prompts = pl.read_parquet(job.prompts_file, columns=[PROMPT_ID]).with_row_index(pair.ORDER)
+    prompts = read_columns(job.prompts_file, [PROMPT_ID]).with_row_index(pair.ORDER)
     frames = [
-        pl.scan_parquet(paths).with_row_index(pair.ROW).select(PROMPT_ID, MODEL, SAMPLE, pair.ROW).collect()
+        pl.concat([read_columns(path, tables.RESPONSES.key) for path in paths]).with_row_index(pair.ROW)
         for paths in files.values()
     ]
     rungs = pl.Enum(list(files))

@@ -78,14 +78,17 @@ class Screen:
 
     def closing(self, facts: dict[str, Any]) -> None:
         """Rows in, kept and dropped, mean deltas, where the dataset lies, what to do next."""
-        table = Table(title=f"{facts['name']}: {facts['kept']} of {facts['pairs']} pairs kept", title_justify="left")
-        for column in ("chosen", "rejected"):
-            table.add_column(column, overflow="fold")
-        for column in ("pairs", "kept", *(f"mean delta {measure}" for measure in facts["measures"])):
-            table.add_column(column, justify="right")
+        table = Table(
+            title=f"{facts['name']}: {facts['kept']} of {facts['pairs']} pairs kept; mean delta (chosen - rejected) of",
+            title_justify="left",
+        )
+        table.add_column("pairing", overflow="fold")
+        for column in ("pairs", "kept", *facts["measures"]):
+            table.add_column(column, justify="right", no_wrap=True)
         for pairing in facts["pairings"]:
             deltas = [_number(pairing["delta"][measure]) for measure in facts["measures"]]
-            table.add_row(pairing["chosen"], pairing["rejected"], str(pairing["pairs"]), str(pairing["kept"]), *deltas)
+            rungs = f"{pairing['chosen']} > {pairing['rejected']}"
+            table.add_row(rungs, str(pairing["pairs"]), str(pairing["kept"]), *deltas)
         self.console.print(table)
         dropped = ", ".join(f"{rule} {count}" for rule, count in facts["funnel"].items() if count) or "nothing"
         self.note(f"dropped by rule: {dropped}")

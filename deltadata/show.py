@@ -9,11 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from deltadata import parts, tables
 from deltadata.errors import UserError, did_you_mean
-from deltadata.store import open_parquet, read_record
+from deltadata.store import groups, read_record
 
 
 def record_rows(run: Path) -> list[dict[str, Any]]:
@@ -40,6 +38,10 @@ def table_rows(run: Path, table: str, rows: int) -> list[dict[str, Any]]:
     there = {name: paths for name, paths in files.items() if paths and paths[0].exists()}
     if table not in there:
         raise UserError(f"no table {table!r} here", where=str(run), cure=did_you_mean(table, there))
+    found: list[dict[str, Any]] = []
     for path in there[table]:
-        open_parquet(path).close()
-    return pl.scan_parquet(there[table]).head(rows).collect().to_dicts()
+        for group in groups(path):
+            found += group.slice(0, rows - len(found)).to_pylist()
+            if len(found) >= rows:
+                return found
+    return found

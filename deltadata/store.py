@@ -106,10 +106,10 @@ class Run:
         self.path, self.recipe_name = path, recipe_name
         self.record: dict[str, Entry] = read_record(path)[1] if (path / RECORD).exists() else {}
 
-    def state(self, table: str, spec: dict[str, Any], inputs: dict[str, Any]) -> str:
-        """`missing`, `done`, `stale` (inputs changed) or `drift` (the spec changed)."""
+    def state(self, table: str, spec: dict[str, Any], inputs: dict[str, Any], made: Path) -> str:
+        """`missing` (also when `made` is gone), `done`, `stale` (inputs changed) or `drift` (the spec changed)."""
         entry = self.record.get(table)
-        if entry is None:
+        if entry is None or not made.exists():
             return "missing"
         if entry.spec != spec:
             return "drift"
@@ -278,16 +278,24 @@ def write_table(path: Path, rows: pa.Table, metadata: dict[bytes, str] | None = 
         writer.write(rows)
 
 
-def open_parquet(path: Path, rows_lost: str = "what it held") -> pq.ParquetFile:
-    """A parquet file for streaming. Raises UserError when it is damaged (a truncated part, say)."""
+@contextmanager
+def open_parquet(path: Path, rows_lost: str = "what it held") -> Iterator[pq.ParquetFile]:
+    """A parquet file for streaming. Raises UserError when it is damaged (a truncated part, say), then or while read."""
     try:
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-    except (pa.ArrowInvalid, OSError) as problem:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+            yield file
+    except (pa.ArrowException, OSError) as problem:
         raise UserError(
             f"not a readable parquet file ({str(problem).splitlines()[0].rstrip('.')[:120]})",
             where=str(path),
             cure=f"remove that file and run the same command again: {rows_lost} is made anew",
         ) from None
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+    """Whole columns. Raises UserError when the file is damaged."""
+    with open_parquet(path) as file:
+        return pl.DataFrame(file.read(columns=list(columns), use_threads=False))
 
 
 def groups(path: Path, without: Sequence[str] = ()) -> Iterator[pa.Table]:

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ladder import LADDER, PROMPTS, RUNGS, Response, key, numbers, prompts_frame, recipe, write_parts
+from ladder import LADDER, PROMPTS, RUNGS, Response, frames, key, numbers, prompts_frame, recipe, write_parts
 
 from deltadata import measure, pair
 from deltadata.errors import UserError
@@ -183,7 +183,7 @@ def test_what_the_recipe_no_longer_asks_for_makes_no_pair(tmp_path: Path) -> Non
 def test_each_rung_has_its_own_number_of_samples(tmp_path: Path) -> None:
     """A rung that is asked for fewer samples than another bounds the pairs of both."""
     files = write_parts(tmp_path, LADDER)
-    found = pair.response_numbers(files, prompts_frame(), {"strong": 2, "middle": 1, "frail": 2})
+    found = pair.response_numbers(frames(files), prompts_frame(), {"strong": 2, "middle": 1, "frail": 2})
     assert [STRONG_MIDDLE[0], STRONG_MIDDLE[2], *MIDDLE_FRAIL] == told(pair.pair(found, recipe()))
 
 

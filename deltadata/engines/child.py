@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Iterable, Iterator
 
-from deltadata.engines import Completion, Conversation, Engine, Model
+from deltadata.engines import Completion, Conversation, Model
 from deltadata.errors import OutsideError, UserError, need
 
 PATIENCE = 5.0  # seconds that a child is given to end
@@ -35,7 +35,7 @@ AGAIN = "run the same command again; finished parts are kept"
 
 
 @contextmanager
-def hosted(name: str, model: Model, runtime: dict[str, Any], log: Path | None) -> Iterator[Engine]:
+def hosted(name: str, model: Model, runtime: dict[str, Any], log: Path | None) -> Iterator[Proxy]:
     """The engine `name` in a child process, which has ended when the context has.
 
     Raises UserError when the engine's package is not installed or `model` is none, OutsideError when the child dies.
@@ -86,6 +86,7 @@ class Proxy:
         self, name: str, child: subprocess.Popen[bytes], pipe: Connection, log: Path | None, start: int
     ) -> None:
         self._name, self._child, self._pipe, self._log, self._start = name, child, pipe, log, start
+        self.pid = child.pid
         self._idle = False  # waiting for an order, so that closing the pipe is enough to end it
         self.facts: dict[str, Any] = {}
 

@@ -20,7 +20,7 @@ from deltadata.errors import UserError, did_you_mean, need
 
 BATCHES = 8  # pulled and sorted together
 SETTINGS = {"batch_size": 32, "max_model_len": None}
-SAMPLING = {  # vLLM's names and defaults
+SAMPLING: dict[str, Any] = {  # vLLM's names and defaults
     "max_tokens": 16,
     "temperature": 1.0,
     "top_p": 1.0,
@@ -32,7 +32,9 @@ SAMPLING = {  # vLLM's names and defaults
 
 
 class Request(NamedTuple):
-    index: int
+    """`place`: its position in what `generate` was given."""
+
+    place: int
     ids: list[int]
     seed: int
 
@@ -110,7 +112,7 @@ class TransformersEngine:
                     yield failed(index, f"the prompt has {len(ids)} tokens, {most}", len(ids))
                 else:
                     requests.append(Request(index, ids, conversation.seed))
-            requests.sort(key=lambda request: (len(request.ids), request.index))
+            requests.sort(key=lambda request: (len(request.ids), request.place))
             for start in range(0, len(requests), self._batch):
                 yield from self._answer(requests[start : start + self._batch], settings)
 
@@ -147,7 +149,7 @@ class TransformersEngine:
             # As many tokens as it took to complete a stop string.
             while any(stop in self._decode(tokens[:-1]) for stop in stops):
                 tokens = tokens[:-1]
-        return Completion(request.index, text, reason, None, len(request.ids), len(tokens))
+        return Completion(request.place, text, reason, None, len(request.ids), len(tokens))
 
     def _decode(self, tokens: list[int]) -> str:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
