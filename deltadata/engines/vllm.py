@@ -62,7 +62,7 @@ def open_engine(model: Model, runtime: dict[str, Any]) -> Iterator[Engine]:
     except ValueError as refusal:
         text = _sentence(refusal)
         kind = OutsideError if "memory" in text.lower() else UserError
-        raise kind(f"vLLM refuses: {text}", where=model.path, cure="change the settings under `runtime:`") from refusal
+        raise kind(f"vLLM refuses: {text}", where=model.path, cure="change the rung, or `runtime:`") from refusal
     yield VllmEngine(llm, model)
 
 
