@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deltadata.errors import OutsideError
-from deltadata.models import KNOWN
+from deltadata.models import KNOWN, NOTE
 
 PARAGRAPH = (
     "The water cycle describes how water moves between the oceans, the air and the land. Heat from the sun turns water "
@@ -82,7 +82,7 @@ def convert(name: str, gguf: Path, out: Path) -> None:
         "nll_per_token": round(nll, 3),
         "converter": {"transformers": transformers.__version__, "torch": torch.__version__},
     }
-    (out / "deltadata.json").write_text(json.dumps(about, indent=2) + "\n")
+    (out / NOTE).write_text(json.dumps(about, indent=2) + "\n")
 
 
 def _check(name: str, path: Path) -> float:

@@ -30,10 +30,10 @@ from deltadata.imported import imported_responses
 from deltadata.recipe import Recipe, Rung
 from deltadata.store import Run, TextColumn, read_columns, write_json, write_table
 
-# Which keys under `runtime:` belong to which engine; what is named nowhere is an argument of vLLM's.
+# Which keys under `runtime:` belong to which engine; what no other engine takes is an argument of vLLM's.
 RUNTIME_KEYS = {
     "server": ("base_url", "api_key_env", "concurrency", "timeout", "retries"),
-    "transformers": ("batch_size",),
+    "transformers": ("batch_size", "max_model_len"),
     "scripted": ("scripted",),
 }
 
@@ -129,7 +129,7 @@ def runtime_of(recipe: Recipe, rung: Rung) -> dict[str, Any]:
     engine = recipe.generate.engine_of(rung)
     owned = {key for keys in RUNTIME_KEYS.values() for key in keys}
     if engine == "vllm":
-        return {key: value for key, value in given.items() if key not in owned}
+        return {key: value for key, value in given.items() if key not in owned or key == "max_model_len"}
     if "vllm" not in {recipe.generate.engine_of(each) for each in recipe.generate.rungs}:
         for key in given.keys() - owned:
             cure = did_you_mean(key, ["overlap", *RUNTIME_KEYS[engine]])
@@ -164,7 +164,7 @@ def _load_and_answer(
             began = time.monotonic()
             progress.rung(ask.rung.name, ask.total, ask.total - len(ask.rows))
             # The weights may have been fetched just now, and their digest belongs to the spec.
-            facts = engine.facts | {"overlap": parts.overlaps(recipe, ask.rung)}
+            facts = engine.facts | models.facts(Path(model.path)) | {"overlap": parts.overlaps(recipe, ask.rung)}
             writer = parts.Writer(run.path, ask.rung.name, parts.spec_of(recipe, ask.rung, recipe_dir), facts)
             _answer(run, recipe, ask, engine, writer, progress, stop)
             progress.rung_done()

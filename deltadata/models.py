@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -38,6 +39,8 @@ class Known(NamedTuple):
     header: str
     nll: float
 
+
+NOTE = "deltadata.json"  # written last into a converted directory: what it was made from
 
 KNOWN = {
     "smollm2-135m-instruct": Known(
@@ -85,6 +88,15 @@ def listing(directory: Path = Path("models")) -> list[dict[str, Any]]:
     ]
 
 
+def facts(directory: Path) -> dict[str, Any]:
+    """Licence and parameter count of a model that was fetched here; nothing of any other."""
+    note = directory / NOTE
+    if not note.is_file():
+        return {}
+    told = json.loads(note.read_text(encoding="utf-8"))
+    return {"license": told["license"], "parameters": told["parameters"]}
+
+
 def fetch(name: str, directory: Path = Path("models"), say: Callable[[str], None] = print) -> Path:
     """The directory of the converted model `name`, made when it is not there.
 
@@ -118,7 +130,7 @@ def fetch(name: str, directory: Path = Path("models"), say: Callable[[str], None
 
 
 def _complete(target: Path) -> bool:
-    return (target / "deltadata.json").is_file()
+    return (target / NOTE).is_file()
 
 
 def _download(name: str, partial: Path) -> Path:

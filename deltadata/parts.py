@@ -15,6 +15,7 @@ import polars as pl
 
 from deltadata import tables
 from deltadata.engines import Completion
+from deltadata.models import NOTE
 from deltadata.recipe import Recipe, Rung
 from deltadata.rows import digest
 from deltadata.store import open_parquet, write_table
@@ -98,7 +99,7 @@ def same(old: dict[str, Any], new: dict[str, Any]) -> bool:
 def _model_digest(directory: Path) -> str:
     """Names and sizes of all files, and what the small ones say: notices other weights under an old name."""
     told = hashlib.sha256()
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+    for path in sorted(p for p in directory.rglob("*") if p.is_file() and p.name != NOTE):
         told.update(f"{path.relative_to(directory)} {path.stat().st_size}\n".encode())
         if path.suffix in (".json", ".jinja", ".txt"):
             told.update(path.read_bytes())

@@ -128,11 +128,11 @@ class Quiet:
     def rung_done(self) -> None: ...
 
 
-def small_run(samples: int = 2, prompts: int = 24, **sections: Any) -> Recipe:
+def small_run(samples: int = 2, part_rows: int = 7, **sections: Any) -> Recipe:
     """A recipe whose ladder has all there is: cut-off, failed, missing, empty and equal responses, unknown counts."""
     tree = {
         "name": "small",
-        "collect": {"pools": [{"name": "own", "path": "pool.jsonl"}], "limit": prompts},
+        "collect": {"pools": [{"name": "own", "path": "pool.jsonl"}]},
         "generate": {
             "engine": "scripted",
             "rungs": [
@@ -141,7 +141,7 @@ def small_run(samples: int = 2, prompts: int = 24, **sections: Any) -> Recipe:
                 {"name": "frail", "responses": "frail.jsonl"},
             ],
             "sampling": {"max_tokens": 50, "samples": samples},
-            "part_rows": 7,
+            "part_rows": part_rows,
         },
         "pair": {"pairings": "all"},
         "filter": {
@@ -154,9 +154,9 @@ def small_run(samples: int = 2, prompts: int = 24, **sections: Any) -> Recipe:
     return Recipe.model_validate(tree | sections)
 
 
-def write_sources(folder: Path) -> None:
+def write_sources(folder: Path, prompts: int = 24) -> None:
     """The pool and the imported rung that `small_run` names."""
-    asked = [f"What is the number {number}?" for number in range(24)]
+    asked = [f"What is the number {number}?" for number in range(prompts)]
     (folder / "pool.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in asked))
     answered = [{"prompt": text, "response": "It is even. " * (number % 20)} for number, text in enumerate(asked[:-2])]
     (folder / "frail.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*answered, *answered[5:7]]))

@@ -22,6 +22,7 @@ from ladder import LADDER, do, key, numbers, recipe, small_run, write_parts, wri
 
 from deltadata import dataset, filter, measure, pair, run, tables
 from deltadata.errors import UserError
+from deltadata.recipe import Recipe
 from deltadata.store import Writer
 from deltadata.tables import BrokenTable
 
@@ -341,6 +342,23 @@ def test_filter_alone_does_what_run_does_at_once(done: run.Job, tmp_path: Path) 
     assert job.run.record["filter"].rows == done.run.record["filter"].rows
 
 
+def test_more_pairs_than_are_in_memory_at_once_keep_their_rows(tmp_path: Path) -> None:
+    """Over several batches, parts and row groups every pair, reason and response is still the one computed by hand."""
+    write_sources(tmp_path, prompts=400)
+    job = do(tmp_path / "run", small_run(part_rows=300))
+    pairs = expected_pairs(job.run.path)
+    assert len(pairs) > 1500
+    assert rows_of(job.pairs_file) == pairs
+    assert rows_of(tmp_path / "run/dataset/data/ladder/train-00000-of-00001.parquet") == expected_ladder(job.run.path)
+    pq.write_table(pq.read_table(job.pairs_file), job.pairs_file, row_group_size=100)
+    do(tmp_path / "run", small_run(part_rows=300, filter={"rules": [], "where": "chosen_sample = 1"}), overwrite=True)
+    kept = [published(pair) for pair in pairs if pair["chosen_sample"] == 1 and pair["dropped_by"] != "not_empty"]
+    splits = [tmp_path / f"run/dataset/data/default/{split}-00000-of-00001.parquet" for split in ("train", "test")]
+    held_out = [int(row["prompt_id"][:8], 16) / 2**32 < 0.3 for row in kept]
+    assert rows_of(splits[0]) == [row for row, out in zip(kept, held_out, strict=True) if not out]
+    assert rows_of(splits[1]) == [row for row, out in zip(kept, held_out, strict=True) if out]
+
+
 def test_pair_alone_drops_only_what_can_never_be_kept(tmp_path: Path) -> None:
     """Before `filter`, pairs of equal or empty texts have their reason and all others none."""
     write_sources(tmp_path)
@@ -493,3 +511,23 @@ def test_trl_takes_the_rows_as_they_are(done: run.Job) -> None:
         assert trl.maybe_extract_prompt(example) == example  # the prompt is explicit: nothing is cut off the sides
         for side in ("chosen", "rejected"):
             assert [turn["role"] for turn in example["prompt"] + example[side]] == ["user", "assistant"]
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="run.pair_numbers cannot concatenate no row groups")
+def test_filter_after_no_pairs_is_no_bug(tmp_path: Path) -> None:
+    """A ladder whose responses all failed has no pairs, and `filter` has nothing to drop."""
+    write_sources(tmp_path)
+    failing = small_run(pair={"pairings": [["strong", "middle"]]}, runtime={"scripted": {"fail_on": "number"}})
+    for stage in ("collect", "generate", "pair", "filter"):
+        job = do(tmp_path / "run", failing, stage)
+    assert (job.run.record["filter"].rows, job.run.record["pairs"].rows) == (0, 0)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the record of dataset/ does not know what the card says of the rungs")
+def test_what_the_card_says_follows_the_recipe(other: Path) -> None:
+    """A licence stated later reaches the card and the recipe in dataset/ though no row changes."""
+    tree = small_run().model_dump()
+    tree["generate"]["rungs"][0]["license"] = "apache-2.0"
+    do(other, Recipe.model_validate(tree), overwrite=True)
+    for name in ("README.md", "recipe.yaml"):
+        assert "apache-2.0" in (other / "dataset" / name).read_text()

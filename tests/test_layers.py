@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).parents[1] / "deltadata"
 
 # From the bottom up. A module may import its own row and those below it.
 ROWS = {
-    "base": ["__init__", "errors", "tables", "recipe"],
-    "seams": ["engines"],
+    "base": ["__init__", "errors", "tables", "strict", "recipe"],
+    "seams": ["engines", "models", "convert"],
     "pure": ["measure", "pair", "filter", "card"],
     "run": ["store", "rows", "parts"],
-    "effects": ["collect", "imported", "models", "convert", "generate", "dataset"],
+    "effects": ["collect", "imported", "generate", "dataset"],
     "shell": ["run", "screen", "show", "cli", "__main__"],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
