@@ -32,10 +32,11 @@ def prompts() -> list[str]:
 
 
 def bare() -> None:
-    """What a script would do with vLLM alone."""
+    """What a script would do with vLLM alone, under the same environment."""
+    from deltadata.engines.child import WAITING
     from deltadata.engines.vllm import ENVIRONMENT
 
-    for name, value in ENVIRONMENT.items():
+    for name, value in (ENVIRONMENT | WAITING).items():
         os.environ.setdefault(name, value)
     from vllm import LLM, SamplingParams
 
@@ -84,7 +85,7 @@ def main() -> None:
         folder = Path(scratch)
         (folder / "pool.jsonl").write_text("\n".join(json.dumps({"prompt": text}) for text in prompts()))
         for number in range(ROUNDS):
-            ended = subprocess.run([sys.executable, __file__, "bare"], check=True, stdout=subprocess.PIPE, text=True)
+            ended = subprocess.run([sys.executable, __file__, "bare"], check=True, capture_output=True, text=True)
             figures["bare LLM.chat"].append(json.loads(ended.stdout.splitlines()[-1]))
             for name, (part_rows, overlap) in cases.items():
                 figures[name].append(tool(folder, f"{name.replace(' ', '-')}-{number}", part_rows, overlap))

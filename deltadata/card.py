@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from deltadata import __version__, measure, tables
+from deltadata.recipe import Recipe, Rung
 from deltadata.tables import fingerprint
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -22,6 +25,46 @@ def folder() -> Path:
     """Where the templates lie: in the package when installed, beside it in a checkout."""
     here = Path(__file__).parent
     return next(place for place in (here / "cards", here.parent / "cards") if place.is_dir())
+
+
+def facts(recipe: Recipe, record: Mapping[str, Any], splits: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything the card says, from the recipe, the run's record (table name to entry) and what was written."""
+    return closing(recipe, record) | {
+        "version": __version__,
+        "repo": recipe.push.repo or "path/to/dataset",
+        "splits": splits,
+        "test_share": recipe.holdout,
+        "rungs": [_rung(recipe, rung, record[tables.ladder_name(rung.name)]) for rung in recipe.generate.rungs],
+        "control": recipe.pair.control,
+        "pools": record[tables.PROMPTS.name].facts["pools"],
+    }
+
+
+def closing(recipe: Recipe, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the closing table on the screen shows: pairs in and kept, drops by rule, mean deltas by pairing."""
+    filtered = record[tables.FILTER_NAME]
+    return {
+        "name": recipe.name,
+        "kept": filtered.rows,
+        "pairs": record[tables.PAIRS_NAME].rows,
+        "measures": measure.NAMES,
+        "pairings": filtered.facts["pairings"],
+        "funnel": filtered.facts["funnel"],
+    }
+
+
+def _rung(recipe: Recipe, rung: Rung, entry: Any) -> dict[str, Any]:
+    sampling = recipe.generate.sampling_of(rung).model_dump()
+    return {
+        "name": rung.name,
+        "model": rung.model or f"responses from {Path(str(rung.responses)).name}",
+        "engine": " ".join(str(entry.facts[key]) for key in ("engine", "engine_version") if key in entry.facts),
+        "sampling": "as imported" if rung.responses else ", ".join(f"{k} {v}" for k, v in sampling.items()),
+        "rows": entry.rows,
+        "errors": entry.facts["errors"],
+        "cut_off": entry.facts["cut_off"],
+        "license": rung.license or entry.facts.get("license") or "not stated",
+    }
 
 
 def render(facts: dict[str, Any]) -> str:

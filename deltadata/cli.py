@@ -44,7 +44,7 @@ def _work(path: Path, sets: list[str], folder: Path | None, overwrite: bool, sta
     """Open the run folder and do one stage, or all of them."""
     recipe = _load(path, sets)
 
-    from deltadata import run
+    from deltadata import card, run
     from deltadata.screen import Screen
     from deltadata.store import open_run
 
@@ -57,7 +57,7 @@ def _work(path: Path, sets: list[str], folder: Path | None, overwrite: bool, sta
             if not did:
                 screen.note(f"{opened.path}: nothing to do, {stage or 'everything'} is up to date")
             if stage is None:
-                screen.closing(run.closing_facts(job))
+                screen.closing(card.closing(recipe, opened.record))
                 screen.note(f"dataset: {opened.path / 'dataset'}")
                 screen.note(f'next: load_dataset("{opened.path / "dataset"}"), or deltadata show {opened.path}')
     except KeyboardInterrupt:

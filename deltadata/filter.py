@@ -142,7 +142,8 @@ def dropped_by(numbers: pl.DataFrame, rules: list[Rule]) -> pl.Series:
     `numbers` holds the pairs' columns without text, and what is known of the texts (EMPTY per side, SAME_TEXT).
     Raises UserError when `where` is no yes-or-no expression.
     """
-    seen = numbers.with_columns(pl.lit(2.0).pow(pl.col(delta(measure.response_ratio.__name__))).alias(RESPONSE_RATIO))
+    ratio = pl.lit(2.0).pow(pl.col(delta(measure.response_ratio.__name__)))
+    seen = numbers.with_columns(ratio.round_sig_figs(12).alias(RESPONSE_RATIO))  # 300 characters over 100 are 3.0
     reason = pl.lit(None, dtype=pl.String)
     for rule in reversed(rules):
         fails = rule.keeps.fill_null(False).not_()

@@ -93,8 +93,8 @@ def _settle_drift(run: Run, rung: Rung, spec: dict[str, Any], overwrite: bool) -
         return
     if not overwrite:
         costs = f"that removes and makes anew its {have.keys.height} responses"
-        run.refuse_drift(parts.table_name(rung.name), drifted[0], spec, costs)
-    run.forget(parts.table_name(rung.name))
+        run.refuse_drift(tables.ladder_name(rung.name), drifted[0], spec, costs)
+    run.forget(tables.ladder_name(rung.name))
     shutil.rmtree(parts.folder(run.path, rung.name))
 
 
@@ -247,7 +247,7 @@ def _remember(requests: Iterable[Request], asked: dict[int, tuple[str, int]]) ->
 
 def _import(run: Run, recipe: Recipe, recipe_dir: Path, rung: Rung, prompts: pl.DataFrame, progress: Progress) -> int:
     """A rung whose responses exist: one part, made anew when the prompts have changed."""
-    spec, name = parts.spec_of(recipe, rung, recipe_dir), parts.table_name(rung.name)
+    spec, name = parts.spec_of(recipe, rung, recipe_dir), tables.ladder_name(rung.name)
     before = parts.read(run.path, rung.name).keys.height
     made_of = {"prompts": run.record[tables.PROMPTS.name].fingerprint}
     path = parts.folder(run.path, rung.name) / parts.NAME.format(0)
@@ -273,7 +273,7 @@ def _import(run: Run, recipe: Recipe, recipe_dir: Path, rung: Rung, prompts: pl.
 
 def _finish(run: Run, rung: Rung, seconds: float, made_of: dict[str, Any] | None = None) -> None:
     """Check the rung's keys as a whole and write its record, unless it stands there already."""
-    have, name = parts.read(run.path, rung.name), parts.table_name(rung.name)
+    have, name = parts.read(run.path, rung.name), tables.ladder_name(rung.name)
     inputs = (made_of or {}) | have.inputs
     folder = parts.folder(run.path, rung.name)
     if run.state(name, have.specs[0], inputs, folder) == "done":

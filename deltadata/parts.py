@@ -43,11 +43,6 @@ def folder(run: Path, rung: str) -> Path:
     return run / RESPONSES.name / rung
 
 
-def table_name(rung: str) -> str:
-    """The rung's name in the record."""
-    return f"{RESPONSES.name}/{rung}"
-
-
 def read(run: Path, rung: str) -> Parts:
     """Raises UserError naming a part that cannot be read."""
     files = sorted(folder(run, rung).glob("part-*.parquet"))

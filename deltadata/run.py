@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from deltadata import __version__, card, dataset, filter, measure, pair, parts, recipe, tables
+from deltadata import card, dataset, filter, measure, pair, parts, recipe, tables
 from deltadata.collect import collect
 from deltadata.errors import UserError
 from deltadata.generate import Progress as Progress
 from deltadata.generate import generate
 from deltadata.recipe import Recipe
 from deltadata.rows import digest
-from deltadata.store import Run, groups, read_columns, write_json, write_table
+from deltadata.store import RECORD, Run, groups, made, read_columns, write_json, write_table
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SAMPLE, SIDES, delta, fingerprint, of
 
-PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, "pairs", "filter", "dataset"
+PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, tables.PAIRS_NAME, tables.FILTER_NAME, "dataset"
 
 
 class Job(NamedTuple):
@@ -147,7 +147,7 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
     rules = filter.rules(job.recipe)  # a mistake in them is found before anything is done
     pair.planned(job.recipe)
     for rung in job.recipe.generate.rungs:
-        job.need(parts.table_name(rung.name), "generate")
+        job.need(tables.ladder_name(rung.name), "generate")
     ladder = job.ladder()
     spec, inputs = _pair_spec(job), _pair_inputs(job, ladder)
     if _settled(
@@ -236,7 +236,12 @@ def run_dataset(job: Job) -> bool:
     """Pairs and responses to dataset/: what a push uploads."""
     ladder = job.ladder()
     spec = {"holdout": job.recipe.holdout, "push": job.recipe.push.model_dump(include={"repo"})}
-    inputs = {"filter": job.run.record[FILTER].fingerprint, "ladder": [of_rung.inputs for of_rung in ladder.values()]}
+    inputs = {
+        "filter": job.run.record[FILTER].fingerprint,
+        "ladder": [of_rung.inputs for of_rung in ladder.values()],
+        # The card and recipe.yaml say things no row depends on (a licence, say): they follow the recipe, too.
+        "recipe": fingerprint(job.recipe.model_dump(mode="json", exclude={"runtime", "train"})),
+    }
     folder = job.run.path / "dataset"
     if _settled(job, DATASET, spec, inputs, folder, "the folder is written anew; nothing is generated"):
         return False
@@ -248,12 +253,14 @@ def run_dataset(job: Job) -> bool:
         if not splits:
             raise _nothing_kept(job)
         splits.append(dataset.write_ladder(new, job.prompts_file, _places(job, files), files))
-        (new / "README.md").write_text(card.render(facts_of(job, splits)), encoding="utf-8")
+        facts = {"splits": [split._asdict() for split in splits]}
+        page = card.render(card.facts(job.recipe, job.run.record, facts["splits"]))
+        (new / "README.md").write_text(page, encoding="utf-8")
         (new / "recipe.yaml").write_text(recipe.dump(job.recipe), encoding="utf-8")
         rows = sum(split.rows for split in splits if split.config == dataset.DEFAULT)
-        facts = {"splits": [split._asdict() for split in splits]}
-        job.run.finish(DATASET, rows, time.monotonic() - began, spec, inputs, facts)
-        (new / "record.json").write_bytes((job.run.path / "record.json").read_bytes())
+        job.run.record[DATASET] = made(rows, time.monotonic() - began, spec, inputs, facts)
+        write_json(new / RECORD, job.run.told())
+    job.run.save()
     return True
 
 
@@ -282,55 +289,6 @@ def _places(job: Job, files: dict[str, list[Path]]) -> pl.DataFrame:
     rungs = pl.Enum(list(files))
     places = pl.concat(frames).join(prompts, on=PROMPT_ID).sort(pair.ORDER, pl.col(MODEL).cast(rungs), SAMPLE)
     return places.select(pair.ORDER, MODEL, pair.ROW)
-
-
-def facts_of(job: Job, splits: list[dataset.Split]) -> dict[str, Any]:
-    """Everything the card says."""
-    record = job.run.record
-    filtered = record[FILTER]
-    rungs = []
-    for rung in job.recipe.generate.rungs:
-        entry = record[parts.table_name(rung.name)]
-        sampling = job.recipe.generate.sampling_of(rung).model_dump()
-        rungs.append(
-            {
-                "name": rung.name,
-                "model": rung.model or f"responses from {Path(str(rung.responses)).name}",
-                "engine": " ".join(str(entry.facts[key]) for key in ("engine", "engine_version") if key in entry.facts),
-                "sampling": "as imported" if rung.responses else ", ".join(f"{k} {v}" for k, v in sampling.items()),
-                "rows": entry.rows,
-                "errors": entry.facts["errors"],
-                "cut_off": entry.facts["cut_off"],
-                "license": rung.license or entry.facts.get("license") or "not stated",
-            }
-        )
-    return {
-        "name": job.recipe.name,
-        "version": __version__,
-        "repo": job.recipe.push.repo or "path/to/dataset",
-        "kept": filtered.rows,
-        "pairs": record[PAIRS].rows,
-        "splits": [split._asdict() for split in splits],
-        "test_share": job.recipe.holdout,
-        "rungs": rungs,
-        "control": job.recipe.pair.control,
-        "measures": measure.NAMES,
-        "pairings": filtered.facts["pairings"],
-        "funnel": filtered.facts["funnel"],
-        "pools": record[PROMPTS].facts["pools"],
-    }
-
-
-def closing_facts(job: Job) -> dict[str, Any]:
-    """What the closing table shows, from the record."""
-    record = job.run.record
-    told = {
-        "name": job.recipe.name,
-        "kept": record[FILTER].rows,
-        "pairs": record[PAIRS].rows,
-        "measures": measure.NAMES,
-    }
-    return told | record[FILTER].facts
 
 
 STAGES: dict[str, Callable[[Job], bool]] = {

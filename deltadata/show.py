@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deltadata import parts, tables
+from deltadata import tables
 from deltadata.errors import UserError, did_you_mean
 from deltadata.store import groups, read_record
 
@@ -34,7 +34,7 @@ def table_rows(run: Path, table: str, rows: int) -> list[dict[str, Any]]:
     read_record(run)
     files = {name: [run / f"{name}.parquet"] for name in (tables.PROMPTS.name, "pairs")}
     for rung in sorted((run / tables.RESPONSES.name).glob("*")):
-        files[parts.table_name(rung.name)] = sorted(rung.glob("part-*.parquet"))
+        files[tables.ladder_name(rung.name)] = sorted(rung.glob("part-*.parquet"))
     there = {name: paths for name, paths in files.items() if paths and paths[0].exists()}
     if table not in there:
         raise UserError(f"no table {table!r} here", where=str(run), cure=did_you_mean(table, there))

@@ -99,6 +99,12 @@ class Entry(NamedTuple):
         return fingerprint([self.spec, self.inputs])
 
 
+def made(rows: int, seconds: float, spec: dict[str, Any], inputs: dict[str, Any], facts: dict[str, Any]) -> Entry:
+    """The entry of a table made now."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return Entry(rows, round(seconds, 3), spec, inputs, facts, versions(), stamp)
+
+
 class Run:
     """An open run folder. `record` maps table names to entries; writing goes through `finish`."""
 
@@ -139,18 +145,22 @@ class Run:
         facts: dict[str, Any] | None = None,
     ) -> None:
         """Write the table's record: from here on it is finished."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.record[table] = Entry(rows, round(seconds, 3), spec, inputs, facts or {}, versions(), stamp)
-        self._write()
+        self.record[table] = made(rows, seconds, spec, inputs, facts or {})
+        self.save()
 
     def forget(self, table: str) -> None:
         """Drop the record first, so that a kill while the table is rebuilt leaves it unfinished, not wrong."""
         if self.record.pop(table, None):
-            self._write()
+            self.save()
 
-    def _write(self) -> None:
+    def told(self) -> dict[str, Any]:
+        """The record as it is written."""
         tables = {name: entry._asdict() | {"fingerprint": entry.fingerprint} for name, entry in self.record.items()}
-        write_json(self.path / RECORD, {"recipe": self.recipe_name, "tables": tables})
+        return {"recipe": self.recipe_name, "tables": tables}
+
+    def save(self) -> None:
+        """Write the record as it stands."""
+        write_json(self.path / RECORD, self.told())
 
 
 def versions() -> dict[str, str]:
@@ -207,7 +217,7 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
                     cure="give another --run",
                 )
         else:
-            run._write()
+            run.save()
         for left_over in [*path.glob(".tmp-*"), *path.glob("*/*/.tmp-*"), *path.glob("*/.tmp-*")]:
             shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
         yield run
@@ -302,6 +312,8 @@ def groups(path: Path, without: Sequence[str] = ()) -> Iterator[pa.Table]:
     """The file's row groups one after the other, one in memory at a time; columns named in `without` are not read."""
     with open_parquet(path) as file:
         columns = [name for name in file.schema_arrow.names if name not in without]
+        if not file.num_row_groups:
+            yield file.schema_arrow.empty_table().select(columns)
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns=columns, use_threads=False)
 

@@ -114,6 +114,14 @@ PAIR_KEY = (PROMPT_ID, *(of(side, column) for side in SIDES for column in (MODEL
 _SIDE_FACTS = ((MODEL, pa.string()), (SAMPLE, pa.uint32()), (TOKENS, pa.uint32()), (FINISH, pa.string()))
 
 
+PAIRS_NAME, FILTER_NAME = "pairs", "filter"  # in the record: the table, and its column `dropped_by`
+
+
+def ladder_name(rung: str) -> str:
+    """A rung's share of the responses, as the record names it."""
+    return f"{RESPONSES.name}/{rung}"
+
+
 def last_text(column: str) -> pl.Expr:
     """The text of the last message of a messages column."""
     return pl.col(column).list.last().struct.field(CONTENT)
@@ -128,7 +136,7 @@ def pairs(measures: list[str], known_reasons: list[str]) -> Table:
     kept = pl.col(DROPPED_BY).is_null()
     same_source = pl.all_horizontal(pl.col(of(CHOSEN, c)) == pl.col(of(REJECTED, c)) for c in (MODEL, SAMPLE))
     return Table(
-        "pairs",
+        PAIRS_NAME,
         pa.schema([*fields, (DROPPED_BY, pa.string())]),
         PAIR_KEY,
         (

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from jinja2 import UndefinedError
 from ladder import do, small_run, write_sources
 
-from deltadata import card, run
+from deltadata import card
 
 FACTS: dict[str, Any] = {
     "name": "tiny",
@@ -319,7 +319,7 @@ def test_facts_of_a_run_fill_the_card(tmp_path: Path) -> None:
     """What `run` hands over has exactly the facts that the card asks for, and its counts are the record's."""
     write_sources(tmp_path)
     job = do(tmp_path / "run", small_run())
-    told = run.facts_of(job, [])
+    told = card.facts(job.recipe, job.run.record, [])
     assert sorted(told) == sorted(FACTS)
     for table in ("rungs", "pairings", "pools"):
         assert sorted(told[table][0]) == sorted(FACTS[table][0])

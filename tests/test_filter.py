@@ -110,6 +110,24 @@ def test_where_keeps_what_it_is_true_for() -> None:
     assert verdict([], *changes, where="response_ratio < 3") == [None, None, "where", None, "where"]
 
 
+def test_a_ratio_at_the_bound_is_at_the_bound(tmp_path: Path) -> None:
+    """300 characters over 100 are a ratio of 3, not of a little less, whatever the logarithms were rounded to."""
+    sides = {
+        "strong": [longer * times for longer in (5, 6, 3, 15) for times in (1, 7, 100, 333)],
+        "frail": [shorter * times for shorter in (4, 2, 1, 5) for times in (1, 7, 100, 333)],
+    }
+    rows = [Response("a", rung, i, "x" * size) for rung, sizes in sides.items() for i, size in enumerate(sizes)]
+    pairs = pair.pair(numbers(write_parts(tmp_path, rows), 16), recipe(["strong", "frail"], samples=16))
+    kept = {
+        sql: filter.dropped_by(pairs, asked([], f"response_ratio {sql}")).is_null().to_list()
+        for sql in ("< 3", "<= 3", "= 3", "= 1.25")
+    }
+    exactly_three = [False] * 4 + [True] * 12
+    assert kept["= 3"] == exactly_three
+    assert kept["= 1.25"] == kept["< 3"] == [not three for three in exactly_three]
+    assert kept["<= 3"] == [True] * 16
+
+
 def test_where_speaks_of_any_column_but_the_texts() -> None:
     """Boolean SQL over models, tokens, pools and deltas; null is not true."""
     changes = [{}, {"chosen_model": "middle"}, {"chosen_tokens": 3}, {"chosen_tokens": None}, {"pool": "other"}]
