@@ -123,7 +123,7 @@ def _info(config: str, splits: list[dict[str, Any]]) -> dict[str, Any]:
 def inert(text: Any) -> str:
     """Text that cannot become Markdown or HTML, nor leave its table cell."""
     flat = " ".join(str(text).split())
-    return re.sub(r"([\\`*_{}\[\]<>|#!~])", r"\\\1", flat).replace("\\_", "_")
+    return re.sub(r"([\\`*_{}\[\]<>|#!~])", r"\\\1", flat)
 
 
 def number(value: float | None) -> str:

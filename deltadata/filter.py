@@ -129,6 +129,8 @@ def _read_where(sql: str) -> Rule:
         ) from None
     known = _where_columns()
     for name in names:
+        if name.startswith("_POLARS_"):  # polars' stand-in for a sub-query
+            raise UserError("a sub-query is no expression over a pair", where="filter.where", cure="compare columns")
         if name not in known:
             raise UserError(f"no column is called {name!r}", where="filter.where", cure=did_you_mean(name, known))
     rule = Rule(WHERE, expression)

@@ -174,7 +174,8 @@ class Filter(Section):
 
 
 class Push(Section):
-    repo: str | None = None
+    repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    """owner/name on the Hub"""
     private: bool = True
     license: str | None = None
 
@@ -261,9 +262,10 @@ def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
         raise strict.explain(problem, Recipe, str(path), places) from None
 
 
-def dump(recipe: Recipe) -> str:
-    """The recipe as YAML, every default filled in."""
-    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+def dump(recipe: Recipe, published: bool = False) -> str:
+    """The recipe as YAML, every default filled in; when published without this machine's `runtime`."""
+    tree = recipe.model_dump(mode="json", exclude={"runtime"} if published else None)
+    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110)
     return text
 
 

@@ -54,19 +54,36 @@ class Job(NamedTuple):
     def pairs_file(self) -> Path:
         return self.run.path / "pairs.parquet"
 
+    def made(self, table: str) -> Path:
+        """What a table's record speaks of."""
+        return {PROMPTS: self.prompts_file, DATASET: self.run.path / "dataset"}.get(table, self.pairs_file)
+
     def ladder(self) -> dict[str, parts.Parts]:
         return {rung.name: parts.read(self.run.path, rung.name) for rung in self.recipe.generate.rungs}
 
 
-def _settled(job: Job, table: str, spec: dict[str, Any], inputs: dict[str, Any], made: Path, costs: str) -> bool:
+def _settled(job: Job, table: str, spec: dict[str, Any], inputs: dict[str, Any]) -> bool:
     """Whether the table is done. Refuses drift, unless overwriting; else the record goes and the table is rebuilt."""
-    state = job.run.state(table, spec, inputs, made)
-    if state == "done":
+    if job.run.state(table, spec, inputs, job.made(table)) == "done":
         return True
-    if state == "drift" and not job.overwrite:
-        job.run.refuse_drift(table, job.run.record[table].spec, spec, costs)
+    _refuse_drift(job, table, spec)
     job.run.forget(table)
     return False
+
+
+def _refuse_drift(job: Job, table: str, spec: dict[str, Any]) -> None:
+    """Raises UserError when the table was made by other fields than the recipe has now, unless overwriting."""
+    if not job.overwrite and job.run.state(table, spec, {}, job.made(table)) == "drift":
+        job.run.refuse_drift(table, job.run.record[table].spec, spec, COSTS[table])
+
+
+# What --overwrite would cost, for the message that proposes it.
+COSTS = {
+    PROMPTS: "prompts are collected anew; responses stay",
+    PAIRS: "pairs are made anew from the responses; nothing is generated",
+    FILTER: "pairs are filtered anew; nothing is generated",
+    DATASET: "the folder is written anew; nothing is generated",
+}
 
 
 def run_collect(job: Job) -> bool:
@@ -82,8 +99,8 @@ def run_collect(job: Job) -> bool:
     began = time.monotonic()
     found = collect(job.recipe, job.recipe_dir)
     frame = pl.DataFrame(found.prompts)
-    if state == "drift" and not job.overwrite and not _only_adds(job.prompts_file, frame):
-        job.run.refuse_drift(PROMPTS, job.run.record[PROMPTS].spec, spec, "prompts are collected anew; responses stay")
+    if state == "drift" and not _only_adds(job.prompts_file, frame):
+        _refuse_drift(job, PROMPTS, spec)
     tables.check_rows(tables.PROMPTS, frame, str(job.prompts_file))
     tables.check_keys(tables.PROMPTS, frame, str(job.prompts_file))
     job.run.forget(PROMPTS)
@@ -150,15 +167,10 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
         job.need(tables.ladder_name(rung.name), "generate")
     ladder = job.ladder()
     spec, inputs = _pair_spec(job), _pair_inputs(job, ladder)
-    if _settled(
-        job, PAIRS, spec, inputs, job.pairs_file, "pairs are made anew from the responses; nothing is generated"
-    ):
-        return False
     if also_filter:
-        filter_spec = _filter_spec(job)
-        old = job.run.record.get(FILTER)
-        if old and old.spec != filter_spec and not job.overwrite:
-            job.run.refuse_drift(FILTER, old.spec, filter_spec, FILTER_COSTS)
+        _refuse_drift(job, FILTER, _filter_spec(job))
+    if _settled(job, PAIRS, spec, inputs):
+        return False
     began = time.monotonic()
     prompts = read_columns(job.prompts_file, [PROMPT_ID, POOL])
     files = {name: of_rung.files for name, of_rung in ladder.items()}
@@ -177,9 +189,6 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
     return True
 
 
-FILTER_COSTS = "pairs are filtered anew; nothing is generated"
-
-
 def _filter_spec(job: Job) -> dict[str, Any]:
     return {"filter": job.recipe.filter.model_dump()}
 
@@ -188,7 +197,7 @@ def run_filter(job: Job) -> bool:
     """Pairs to pairs with `dropped_by`: only that column changes."""
     rules = filter.rules(job.recipe)
     spec, inputs = _filter_spec(job), {"pairs": job.need(PAIRS, "pair")}
-    if _settled(job, FILTER, spec, inputs, job.pairs_file, FILTER_COSTS):
+    if _settled(job, FILTER, spec, inputs):
         return False
     began = time.monotonic()
     numbers = pair_numbers(job.pairs_file)
@@ -232,18 +241,22 @@ def summary(numbers: pl.DataFrame) -> list[dict[str, Any]]:
     return found.rename({of(CHOSEN, MODEL): CHOSEN, of(REJECTED, MODEL): REJECTED}).to_dicts()
 
 
+def _dataset_spec(job: Job) -> dict[str, Any]:
+    return {"holdout": job.recipe.holdout}
+
+
 def run_dataset(job: Job) -> bool:
     """Pairs and responses to dataset/: what a push uploads."""
     ladder = job.ladder()
-    spec = {"holdout": job.recipe.holdout, "push": job.recipe.push.model_dump(include={"repo"})}
+    spec = _dataset_spec(job)
     inputs = {
         "filter": job.run.record[FILTER].fingerprint,
         "ladder": [of_rung.inputs for of_rung in ladder.values()],
         # The card and recipe.yaml say things no row depends on (a licence, say): they follow the recipe, too.
         "recipe": fingerprint(job.recipe.model_dump(mode="json", exclude={"runtime", "train"})),
     }
-    folder = job.run.path / "dataset"
-    if _settled(job, DATASET, spec, inputs, folder, "the folder is written anew; nothing is generated"):
+    folder = job.made(DATASET)
+    if _settled(job, DATASET, spec, inputs):
         return False
     began = time.monotonic()
     job.run.forget(DATASET)
@@ -256,7 +269,7 @@ def run_dataset(job: Job) -> bool:
         facts = {"splits": [split._asdict() for split in splits]}
         page = card.render(card.facts(job.recipe, job.run.record, facts["splits"]))
         (new / "README.md").write_text(page, encoding="utf-8")
-        (new / "recipe.yaml").write_text(recipe.dump(job.recipe), encoding="utf-8")
+        (new / "recipe.yaml").write_text(recipe.dump(job.recipe, published=True), encoding="utf-8")
         rows = sum(split.rows for split in splits if split.config == dataset.DEFAULT)
         job.run.record[DATASET] = made(rows, time.monotonic() - began, spec, inputs, facts)
         write_json(new / RECORD, job.run.told())
@@ -287,7 +300,10 @@ def _places(job: Job, files: dict[str, list[Path]]) -> pl.DataFrame:
         for paths in files.values()
     ]
     rungs = pl.Enum(list(files))
-    places = pl.concat(frames).join(prompts, on=PROMPT_ID).sort(pair.ORDER, pl.col(MODEL).cast(rungs), SAMPLE)
+    asked = pl.col(SAMPLE) < pl.col(MODEL).replace_strict(_samples(job), return_dtype=pl.Int64)
+    places = (
+        pl.concat(frames).filter(asked).join(prompts, on=PROMPT_ID).sort(pair.ORDER, pl.col(MODEL).cast(rungs), SAMPLE)
+    )
     return places.select(pair.ORDER, MODEL, pair.ROW)
 
 
@@ -303,5 +319,7 @@ def run_all(job: Job) -> bool:
     """Every stage up to dataset/. Returns whether anything was done."""
     filter.rules(job.recipe)  # the user's mistakes first, before anything takes time
     pair.planned(job.recipe)
+    for table, spec in ((PAIRS, _pair_spec(job)), (FILTER, _filter_spec(job)), (DATASET, _dataset_spec(job))):
+        _refuse_drift(job, table, spec)
     done = [run_collect(job), run_generate(job), run_pair(job, also_filter=True), run_filter(job), run_dataset(job)]
     return any(done)

@@ -147,7 +147,9 @@ def _one(error: Any, model: type[BaseModel]) -> tuple[str, str, str]:
     if kind == "too_long" and error["ctx"]["max_length"] == 0:
         return address, f"this version ships none, so {given!r} cannot be used", f"leave `{loc[-1]}` empty"
     if kind == "string_pattern_mismatch":
-        return address, f"{given!r} is not a name", "use letters, digits, dot, underscore and hyphen (never a path)"
+        slash = "/" in error["ctx"]["pattern"]
+        cure = "give owner/name" if slash else "use letters, digits, dot, underscore and hyphen (never a path)"
+        return address, f"{given!r} is not a name", cure
     if kind == "literal_error":
         return (
             address,

@@ -94,9 +94,9 @@ def table_rows(text: str) -> list[list[str]]:
 def test_the_card_says_every_fact() -> None:
     """Rungs, pairings with their deltas, the funnel and the pools stand as rows of tables, with the figures given."""
     rows = table_rows(card.render(facts()))
-    sampling = "temperature 0.0, max_tokens 256, samples 1"
+    sampling = "temperature 0.0, max\\_tokens 256, samples 1"
     for expected in (
-        ["strong", "org/Model_1-3B", "vllm 0.30", sampling, "11", "1", "2", "apache-2.0"],
+        ["strong", "org/Model\\_1-3B", "vllm 0.30", sampling, "11", "1", "2", "apache-2.0"],
         ["chosen", "rejected", "pairs", "kept", "tokens", "characters"],
         ["strong", "weak", "10", "7", "+12.5 (+0)", "-3.25 (-)"],
         ["not_empty", "0"],
@@ -203,7 +203,7 @@ def test_strings_from_outside_are_inert(text: str) -> None:
 
 def test_inert_text_is_still_read_as_itself() -> None:
     """Markdown shows the characters that were given; white space is one space."""
-    assert card.inert("a_b/c-d.e:f") == "a_b/c-d.e:f"
+    assert card.inert("a_b/c-d.e:f") == "a\\_b/c-d.e:f"
     assert card.inert(" two\n  lines ") == "two lines"
     assert card.inert("a|b*c") == r"a\|b\*c"
     assert card.inert("\\|") == r"\\\|"
