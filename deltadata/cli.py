@@ -30,6 +30,7 @@ app = typer.Typer(
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="the recipe, a .yaml file")]
 Sets = Annotated[list[str], typer.Option("--set", help="override a key: generate.sampling.max_tokens=512")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="the run folder [default: runs/<recipe name>]")]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="ask again for responses that failed")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="rebuild tables that the recipe no longer describes")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 
@@ -40,7 +41,9 @@ def _load(path: Path, sets: list[str]) -> Recipe:
     return load(path, sets)
 
 
-def _work(path: Path, sets: list[str], folder: Path | None, overwrite: bool, stage: str | None) -> None:
+def _work(
+    path: Path, sets: list[str], folder: Path | None, overwrite: bool, stage: str | None, retry: bool = False
+) -> None:
     """Open the run folder and do one stage, or all of them."""
     recipe = _load(path, sets)
 
@@ -52,7 +55,7 @@ def _work(path: Path, sets: list[str], folder: Path | None, overwrite: bool, sta
     place = folder or Path("runs") / recipe.name
     try:
         with open_run(place, recipe.name) as opened:
-            job = run.Job(opened, recipe, path, screen, overwrite)
+            job = run.Job(opened, recipe, path, screen, overwrite, retry)
             did = run.STAGES[stage](job) if stage else run.run_all(job)
             if not did:
                 screen.note(f"{opened.path}: nothing to do, {stage or 'everything'} is up to date")
@@ -69,10 +72,10 @@ def _work(path: Path, sets: list[str], folder: Path | None, overwrite: bool, sta
 
 @app.command("run")
 def run_command(
-    recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False
-) -> None:  # fmt: skip
+    recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False, retry: Retry = False
+) -> None:
     """Every stage up to dataset/ with its card; resumes what was begun."""
-    _work(recipe, set_, run, overwrite, None)
+    _work(recipe, set_, run, overwrite, None, retry)
 
 
 @app.command()
@@ -82,9 +85,11 @@ def collect(recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrit
 
 
 @app.command()
-def generate(recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False) -> None:
+def generate(
+    recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False, retry: Retry = False
+) -> None:
     """Every rung answers what it has not answered yet."""
-    _work(recipe, set_, run, overwrite, "generate")
+    _work(recipe, set_, run, overwrite, "generate", retry)
 
 
 @app.command()
@@ -137,7 +142,7 @@ def models(
 def show(
     run: RunPath,
     table: Annotated[str | None, typer.Argument(help="prompts, pairs, or responses/<rung>: rows of that table")] = None,
-    rows: Annotated[int, typer.Option(help="how many rows")] = 5,
+    rows: Annotated[int, typer.Option(help="how many rows", min=1, max=100_000)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:
     """The record of a run, or rows of one of its tables."""

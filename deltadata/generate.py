@@ -63,17 +63,25 @@ class Stop:
     in_part = False
 
 
-def generate(run: Run, recipe: Recipe, recipe_dir: Path, progress: Progress, overwrite: bool = False) -> int:
+def generate(
+    run: Run, recipe: Recipe, recipe_dir: Path, progress: Progress, overwrite: bool = False, retry: bool = False
+) -> int:
     """Complete every rung's responses; returns how many rows were added. Needs the prompts table.
+
+    With `retry` the failed ones are asked for again.
 
     Raises UserError on drift, OutsideError when an engine fails (finished parts stay), KeyboardInterrupt on Ctrl-C.
     """
     prompts = read_columns(run.path / "prompts.parquet", [tables.PROMPT_ID])
     for rung in recipe.generate.rungs:  # all refusals before any work
         _settle_drift(run, rung, parts.spec_of(recipe, rung, recipe_dir), overwrite)
+    for rung in recipe.generate.rungs if retry else []:
+        if not rung.responses and (removed := parts.without_failed(run.path, rung.name)):
+            progress.note(f"{rung.name}: {removed} failed response(s) are asked for again")
     added = 0
     with graceful(progress) as stop:
-        for rungs in _by_load(recipe):
+        # Imported rungs first: a mistake in their files must not wait for hours of generation.
+        for rungs in sorted(_by_load(recipe), key=lambda rungs: rungs[0].responses is None):
             if rungs[0].responses:
                 added += _import(run, recipe, recipe_dir, rungs[0], prompts, progress)
                 continue
@@ -248,18 +256,20 @@ def _remember(requests: Iterable[Request], asked: dict[int, tuple[str, int]]) ->
 def _import(run: Run, recipe: Recipe, recipe_dir: Path, rung: Rung, prompts: pl.DataFrame, progress: Progress) -> int:
     """A rung whose responses exist: one part, made anew when the prompts have changed."""
     spec, name = parts.spec_of(recipe, rung, recipe_dir), tables.ladder_name(rung.name)
-    before = parts.read(run.path, rung.name).keys.height
+    before = parts.read(run.path, rung.name)
     made_of = {"prompts": run.record[tables.PROMPTS.name].fingerprint}
     path = parts.folder(run.path, rung.name) / parts.NAME.format(0)
-    if run.state(name, spec, made_of | {"rows": before, "parts": 1}, path) == "done":
+    if run.state(name, spec, made_of | before.inputs, path) == "done":
         return 0
     began = time.monotonic()
     found = imported_responses(rung, set(prompts[tables.PROMPT_ID]), recipe_dir)
     frame = pl.DataFrame(found.responses)
     tables.check_rows(tables.RESPONSES, frame, str(path))
+    tables.check_keys(tables.RESPONSES, frame, str(path))
     made_by = {
         parts.SPEC: json.dumps(spec, sort_keys=True),
         parts.FACTS: json.dumps({"engine": "imported"} | found.counts),
+        parts.DIGEST: parts.digest_of(found.responses),
     }
     write_table(path, found.responses, made_by)
     progress.note(f"{rung.name}: " + ", ".join(f"{number} {what}" for what, number in found.counts.items()))
@@ -268,7 +278,7 @@ def _import(run: Run, recipe: Recipe, recipe_dir: Path, rung: Rung, prompts: pl.
         write_json(aside, found.bad)
         progress.note(f"{rung.name}: {len(found.bad)} bad row(s) written to {aside}")
     _finish(run, rung, time.monotonic() - began, made_of)
-    return frame.height - before
+    return frame.height - before.keys.height
 
 
 def _finish(run: Run, rung: Rung, seconds: float, made_of: dict[str, Any] | None = None) -> None:
@@ -278,7 +288,7 @@ def _finish(run: Run, rung: Rung, seconds: float, made_of: dict[str, Any] | None
     folder = parts.folder(run.path, rung.name)
     if run.state(name, have.specs[0], inputs, folder) == "done":
         return
-    tables.check_keys(tables.RESPONSES, have.keys, str(folder))
+    parts.check_unique(have)
     numbers = pl.concat(read_columns(file, [tables.FINISH, tables.RESPONSE_TOKENS]) for file in have.files)
     counted = numbers.select(
         errors=(pl.col(tables.FINISH) == "error").sum(),

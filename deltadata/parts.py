@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from deltadata import tables
 from deltadata.engines import Completion
 from deltadata.models import NOTE
 from deltadata.recipe import Recipe, Rung
 from deltadata.rows import digest
-from deltadata.store import open_parquet, write_table
+from deltadata.store import open_parquet, read_columns, write_table
 from deltadata.tables import RESPONSES
 
-SPEC, FACTS = b"deltadata.spec", b"deltadata.facts"
+SPEC, FACTS, DIGEST = b"deltadata.spec", b"deltadata.facts", b"deltadata.digest"
 NAME = "part-{:05d}.parquet"
 
 
@@ -32,11 +34,12 @@ class Parts(NamedTuple):
     keys: pl.DataFrame
     specs: list[dict[str, Any]]
     facts: list[dict[str, Any]]
+    digests: list[str]
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What a table made from these parts depends on."""
-        return {"rows": self.keys.height, "parts": len(self.files)}
+        """What a table made from these parts depends on: a part made anew with other texts has another digest."""
+        return {"rows": self.keys.height, "parts": len(self.files), "digest": tables.fingerprint(self.digests)}
 
 
 def folder(run: Path, rung: str) -> Path:
@@ -49,15 +52,38 @@ def read(run: Path, rung: str) -> Parts:
     keys = [tables.empty(RESPONSES).select(RESPONSES.key)]
     specs: list[dict[str, Any]] = []
     facts: list[dict[str, Any]] = []
+    digests: list[str] = []
     for path in files:
-        with open_parquet(path, "only what it held") as file:
+        with open_parquet(path, RESPONSES.schema) as file:
             keys.append(pl.DataFrame(file.read(columns=list(RESPONSES.key), use_threads=False)))
             told = file.schema_arrow.metadata or {}
+        digests.append(told.get(DIGEST, b"").decode())
         for key, found in ((SPEC, specs), (FACTS, facts)):
             value = json.loads(told.get(key, b"{}"))
             if value not in found:
                 found.append(value)
-    return Parts(files, pl.concat(keys), specs, facts)
+    return Parts(files, pl.concat(keys), specs, facts, digests)
+
+
+def checked(path: Path, rung: str) -> pl.DataFrame:
+    """A part's rows. Raises BrokenTable naming the part when one breaks a rule or belongs to another rung."""
+    rows = read_columns(path, RESPONSES.schema.names)
+    tables.check_rows(RESPONSES, rows, str(path))
+    if not (rows[tables.MODEL] == rung).all():
+        cure = "remove that file and run the same command again"
+        raise tables.BrokenTable(f"holds responses of another rung than {rung!r}", where=str(path), cure=cure)
+    return rows
+
+
+def check_unique(have: Parts) -> None:
+    """Raises BrokenTable naming the first part that repeats a key of an earlier one."""
+    seen = tables.empty(RESPONSES).select(RESPONSES.key)
+    if not have.keys.is_duplicated().any():
+        return
+    for path in have.files:
+        keys = read_columns(path, RESPONSES.key)
+        tables.check_keys(RESPONSES, pl.concat([seen, keys]), str(path))
+        seen = pl.concat([seen, keys])
 
 
 def overlaps(recipe: Recipe, rung: Rung) -> bool:
@@ -87,8 +113,14 @@ def spec_of(recipe: Recipe, rung: Rung, recipe_dir: Path) -> dict[str, Any]:
 
 
 def same(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether both specs make the same text. Weights that are not here (any more) do not count."""
-    return old == new or ("model_files" not in new and {k: v for k, v in old.items() if k != "model_files"} == new)
+    """Whether both specs make the same text.
+
+    Weights that are not here (any more) do not count, nor does the size of the parts once `runtime.overlap`, which
+    promises nothing of their composition, comes or goes.
+    """
+    both = old.keys() & new.keys()
+    loose = {"model_files", "part_rows"}
+    return old.keys() ^ new.keys() <= loose and all(old[key] == new[key] for key in both)
 
 
 def _model_digest(directory: Path) -> str:
@@ -99,6 +131,31 @@ def _model_digest(directory: Path) -> str:
         if path.suffix in (".json", ".jinja", ".txt"):
             told.update(path.read_bytes())
     return told.hexdigest()[:16]
+
+
+def digest_of(part: pa.Table) -> str:
+    """16 hex digits over keys and texts, for the footer."""
+    told = hashlib.sha256()
+    for column in (tables.PROMPT_ID, tables.SAMPLE, tables.RESPONSE, tables.ERROR):
+        told.update("\x1f".join(map(str, part[column].to_pylist())).encode("utf-8", "surrogatepass"))
+    return told.hexdigest()[:16]
+
+
+def without_failed(run: Path, rung: str) -> int:
+    """Take the failed rows out of a rung's parts, so that they are missing and asked for again; returns how many."""
+    removed = 0
+    for path in sorted(folder(run, rung).glob("part-*.parquet")):
+        with open_parquet(path, RESPONSES.schema) as file:
+            rows, told = file.read(use_threads=False), file.schema_arrow.metadata or {}
+        kept = rows.filter(pc.is_null(rows[tables.ERROR]))
+        if kept.num_rows == rows.num_rows:
+            continue
+        removed += rows.num_rows - kept.num_rows
+        if kept.num_rows:
+            write_table(path, kept, {**told, DIGEST: digest_of(kept)})
+        else:
+            path.unlink()
+    return removed
 
 
 class Writer:
@@ -132,6 +189,6 @@ class Writer:
         path = self._folder / next(self._free)
         part = tables.as_rows(RESPONSES, columns)
         tables.check_rows(RESPONSES, pl.DataFrame(part), str(path))
-        write_table(path, part, self._made_by)
+        write_table(path, part, self._made_by | {DIGEST: digest_of(part)})
         self.added += len(self.rows)
         self.rows = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ class Job(NamedTuple):
     recipe_path: Path
     progress: Progress
     overwrite: bool = False
+    retry: bool = False
 
     @property
     def recipe_dir(self) -> Path:
@@ -64,9 +66,13 @@ class Job(NamedTuple):
 
 def _settled(job: Job, table: str, spec: dict[str, Any], inputs: dict[str, Any]) -> bool:
     """Whether the table is done. Refuses drift, unless overwriting; else the record goes and the table is rebuilt."""
-    if job.run.state(table, spec, inputs, job.made(table)) == "done":
+    state = job.run.state(table, spec, inputs, job.made(table))
+    if state == "done":
         return True
     _refuse_drift(job, table, spec)
+    if table in job.run.record:
+        why = {"drift": "the recipe", "stale": "what it was made from"}.get(state, "its files")
+        job.progress.note(f"{table}: made anew, since {why} changed")
     job.run.forget(table)
     return False
 
@@ -116,7 +122,9 @@ def run_collect(job: Job) -> bool:
         job.progress.note(
             f"pool {pool['name']}: " + ", ".join(f"{pool[key]} {key.replace('_', ' ')}" for key in COUNTS)
         )
-    job.run.finish(PROMPTS, frame.height, time.monotonic() - began, spec, inputs, {"pools": found.pools})
+    job.run.finish(
+        PROMPTS, frame.height, time.monotonic() - began, spec, inputs, {"pools": found.pools}, [job.prompts_file]
+    )
     return True
 
 
@@ -133,7 +141,7 @@ def _only_adds(before: Path, now: pl.DataFrame) -> bool:
 def run_generate(job: Job) -> bool:
     """Prompts to responses/. Returns whether anything was added."""
     job.need(PROMPTS, "collect")
-    return generate(job.run, job.recipe, job.recipe_dir, job.progress, job.overwrite) > 0
+    return generate(job.run, job.recipe, job.recipe_dir, job.progress, job.overwrite, job.retry) > 0
 
 
 def _pairs_contract() -> tables.Table:
@@ -163,9 +171,13 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
     """Responses to pairs.parquet with every delta. With `also_filter` the rules are applied in the same pass."""
     rules = filter.rules(job.recipe)  # a mistake in them is found before anything is done
     pair.planned(job.recipe)
-    for rung in job.recipe.generate.rungs:
-        job.need(tables.ladder_name(rung.name), "generate")
     ladder = job.ladder()
+    for name, of_rung in ladder.items():
+        job.need(tables.ladder_name(name), "generate")
+        finished = job.run.record[tables.ladder_name(name)].inputs
+        if any(finished.get(key) != value for key, value in of_rung.inputs.items()):
+            cure = f"deltadata generate {job.recipe_path} makes them whole"
+            raise UserError(f"responses of {name!r} have changed since", where=str(job.run.path), cure=cure)
     spec, inputs = _pair_spec(job), _pair_inputs(job, ladder)
     if also_filter:
         _refuse_drift(job, FILTER, _filter_spec(job))
@@ -174,9 +186,7 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
     began = time.monotonic()
     prompts = read_columns(job.prompts_file, [PROMPT_ID, POOL])
     files = {name: of_rung.files for name, of_rung in ladder.items()}
-    responses = {
-        name: (read_columns(path, tables.RESPONSES.schema.names) for path in paths) for name, paths in files.items()
-    }
+    responses = {name: map(partial(parts.checked, rung=name), paths) for name, paths in files.items()}
     numbers = pair.pair(pair.response_numbers(responses, prompts, _samples(job)), job.recipe)
     used = rules if also_filter else [rule for rule in rules if rule.name in filter.ALWAYS]
     numbers = numbers.with_columns(filter.dropped_by(numbers, used))
@@ -225,7 +235,8 @@ def pair_numbers(pairs_file: Path) -> pl.DataFrame:
 def _finish_filter(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule], seconds: float) -> None:
     facts = {"funnel": filter.funnel(numbers[DROPPED_BY], rules), "pairings": summary(numbers)}
     kept = numbers[DROPPED_BY].null_count()
-    job.run.finish(FILTER, kept, seconds, _filter_spec(job), {"pairs": job.run.record[PAIRS].fingerprint}, facts)
+    inputs = {"pairs": job.run.record[PAIRS].fingerprint}
+    job.run.finish(FILTER, kept, seconds, _filter_spec(job), inputs, facts, [job.pairs_file])
 
 
 def summary(numbers: pl.DataFrame) -> list[dict[str, Any]]:
@@ -271,7 +282,9 @@ def run_dataset(job: Job) -> bool:
         (new / "README.md").write_text(page, encoding="utf-8")
         (new / "recipe.yaml").write_text(recipe.dump(job.recipe, published=True), encoding="utf-8")
         rows = sum(split.rows for split in splits if split.config == dataset.DEFAULT)
-        job.run.record[DATASET] = made(rows, time.monotonic() - began, spec, inputs, facts)
+        sizes = {f"{folder.name}/{path.relative_to(new)}": path.stat().st_size for path in new.rglob("*.*")}
+        entry = made(rows, time.monotonic() - began, spec, inputs, facts)
+        job.run.record[DATASET] = entry._replace(files=sizes)
         write_json(new / RECORD, job.run.told())
     job.run.save()
     return True

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 QUIET_SECONDS = 10.0  # between two progress lines of a log
 
@@ -95,12 +96,12 @@ class Screen:
 
     def rows(self, title: str, rows: list[dict[str, Any]]) -> None:
         """A plain table of records."""
-        table = Table(title=title, title_justify="left")
+        table = Table(title=Text(title), title_justify="left")
         for column in rows[0] if rows else ():
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
-        self.console.print(table, markup=False)
+            table.add_row(*(Text(str(value)) for value in row.values()))
+        self.console.print(table)
 
 
 def _number(value: float | None) -> str:

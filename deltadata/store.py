@@ -44,19 +44,25 @@ def changes(old: Any, new: Any, address: str = "") -> list[str]:
     return [] if old == new else [f"{address}: {json.dumps(old)} -> {json.dumps(new)}"]
 
 
+_NO_PLACE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR),
+    *(errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR),
+)
+
+
 @contextmanager
 def disk(where: Path, kept: str = "finished tables and parts are kept") -> Iterator[None]:
     """Turns a failing disk (full, read-only, gone) into OutsideError; anything else passes through."""
     try:
         yield
     except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG):
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
             raise OutsideError(
                 f"cannot write: {os.strerror(problem.errno)}; {kept}",
                 where=str(where),
                 cure="make room and run the same command again",
             ) from None
-        if problem.errno in (errno.EACCES, errno.EPERM):
+        if problem.errno in _NO_PLACE:
             raise UserError(
                 f"cannot write: {os.strerror(problem.errno)}", where=str(where), cure="give a folder you may write to"
             ) from None
@@ -93,6 +99,7 @@ class Entry(NamedTuple):
     facts: dict[str, Any]
     versions: dict[str, str]
     finished: str
+    files: dict[str, int]  # bytes of what it wrote, by path in the run folder: damage from outside shows
 
     @property
     def fingerprint(self) -> str:
@@ -102,7 +109,7 @@ class Entry(NamedTuple):
 def made(rows: int, seconds: float, spec: dict[str, Any], inputs: dict[str, Any], facts: dict[str, Any]) -> Entry:
     """The entry of a table made now."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Entry(rows, round(seconds, 3), spec, inputs, facts, versions(), stamp)
+    return Entry(rows, round(seconds, 3), spec, inputs, facts, versions(), stamp, {})
 
 
 class Run:
@@ -113,13 +120,17 @@ class Run:
         self.record: dict[str, Entry] = read_record(path)[1] if (path / RECORD).exists() else {}
 
     def state(self, table: str, spec: dict[str, Any], inputs: dict[str, Any], made: Path) -> str:
-        """`missing` (also when `made` is gone), `done`, `stale` (inputs changed) or `drift` (the spec changed)."""
+        """`missing` (a file gone or damaged, too), `done`, `stale` (inputs differ) or `drift` (the spec does)."""
         entry = self.record.get(table)
-        if entry is None or not made.exists():
+        if entry is None or not made.exists() or not all(self._whole(*file) for file in entry.files.items()):
             return "missing"
         if entry.spec != spec:
             return "drift"
         return "done" if entry.inputs == inputs else "stale"
+
+    def _whole(self, name: str, size: int) -> bool:
+        path = self.path / name
+        return path.is_file() and path.stat().st_size == size
 
     def entry(self, table: str, cure: str) -> Entry:
         """A finished table's record. Raises UserError with the `cure` when it is not finished."""
@@ -143,9 +154,11 @@ class Run:
         spec: dict[str, Any],
         inputs: dict[str, Any],
         facts: dict[str, Any] | None = None,
+        files: Iterable[Path] = (),
     ) -> None:
         """Write the table's record: from here on it is finished."""
-        self.record[table] = made(rows, seconds, spec, inputs, facts or {})
+        sizes = {str(path.relative_to(self.path)): path.stat().st_size for path in files}
+        self.record[table] = made(rows, seconds, spec, inputs, facts or {})._replace(files=sizes)
         self.save()
 
     def forget(self, table: str) -> None:
@@ -173,16 +186,19 @@ def read_record(path: Path) -> tuple[str, dict[str, Entry]]:
     try:
         told = json.loads((path / RECORD).read_text(encoding="utf-8"))
         entries = {name: Entry(**{field: e[field] for field in Entry._fields}) for name, e in told["tables"].items()}
-        return told["recipe"], entries
-    except FileNotFoundError:
+        for name, entry in entries.items():
+            if not all(isinstance(part, dict) for part in (entry.spec, entry.inputs, entry.facts, entry.versions)):
+                raise ValueError(f"the entry of {name!r} is not whole")
+        return str(told["recipe"]), entries
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             "no run here (there is no record.json)", where=str(path), cure="deltadata run RECIPE makes one"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as problem:
         raise UserError(
             f"not a record of a run: {problem}",
             where=str(path / RECORD),
-            cure="remove the folder or give another --run",
+            cure="remove record.json and run the same command again: responses that lie there are kept",
         ) from None
 
 
@@ -194,7 +210,7 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
     """
     if path.exists() and not path.is_dir():
         raise UserError("is a file", where=str(path), cure="give a folder with --run")
-    if path.is_dir() and not (path / RECORD).exists() and any(p.name not in (LOCK, HOLDER) for p in path.iterdir()):
+    if path.is_dir() and not _is_ours(path):
         raise UserError("is a folder of other things (it has no record.json)", where=str(path), cure="give a new --run")
     with disk(path, "nothing was written"):
         path.mkdir(parents=True, exist_ok=True)
@@ -218,12 +234,19 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
                 )
         else:
             run.save()
-        for left_over in [*path.glob(".tmp-*"), *path.glob("*/*/.tmp-*"), *path.glob("*/.tmp-*")]:
-            shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+        for left_over in [*path.glob(".tmp-*"), *path.glob("*/.tmp-*"), *path.glob("responses/*/.tmp-*")]:
+            real_folder = left_over.is_dir() and not left_over.is_symlink()
+            shutil.rmtree(left_over) if real_folder else left_over.unlink()
         yield run
     finally:
         (path / HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a folder is a run, or the rest of one whose record was lost, or has nothing in it."""
+    names = {entry.name for entry in path.iterdir()} - {LOCK, HOLDER}
+    return not names or bool(names & {RECORD, "responses", "prompts.parquet"})
 
 
 # Parquet: one way to write it, one way to read text by row.
@@ -289,16 +312,21 @@ def write_table(path: Path, rows: pa.Table, metadata: dict[bytes, str] | None = 
 
 
 @contextmanager
-def open_parquet(path: Path, rows_lost: str = "what it held") -> Iterator[pq.ParquetFile]:
-    """A parquet file for streaming. Raises UserError when it is damaged (a truncated part, say), then or while read."""
+def open_parquet(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.ParquetFile]:
+    """A parquet file for streaming, of that `schema` where one is given (metadata aside).
+
+    Raises UserError when it is damaged (a truncated part, say), now or while it is read.
+    """
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+            if schema is not None and not file.schema_arrow.equals(schema):
+                raise pa.ArrowInvalid("its columns are not those it was written with")
             yield file
     except (pa.ArrowException, OSError) as problem:
         raise UserError(
-            f"not a readable parquet file ({str(problem).splitlines()[0].rstrip('.')[:120]})",
+            f"damaged ({str(problem).splitlines()[0].rstrip('.')[:120]})",
             where=str(path),
-            cure=f"remove that file and run the same command again: {rows_lost} is made anew",
+            cure="remove that file and run the same command again: what it held is made anew",
         ) from None
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from deltadata.errors import OutsideError
+from deltadata.errors import UserError
 
 PROMPT_ID, PROMPT, POOL, META = "prompt_id", "prompt", "pool", "meta"
 MODEL, SAMPLE, RESPONSE, FINISH, ERROR = "model", "sample", "response", "finish_reason", "error"
@@ -54,7 +54,7 @@ class Table(NamedTuple):
     rules: tuple[Rule, ...]
 
 
-class BrokenTable(OutsideError):
+class BrokenTable(UserError):
     """A table that breaks its contract: names the rule, how many rows break it and the first key."""
 
 
@@ -185,7 +185,7 @@ def _refuse(table: Table, rule: str, broken: pl.DataFrame, where: str) -> None:
     raise BrokenTable(
         f"table {table.name} breaks the rule {rule!r} in {broken.height} row(s), first at {key}",
         where=where,
-        cure="nothing was written; if the file was edited by hand, remove it and run the same command again",
+        cure="this table was not written; if that file was edited or copied by hand, remove it and run again",
     )
 
 

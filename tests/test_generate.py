@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 from project import Project
@@ -327,3 +329,146 @@ def test_seeds_are_fixed_by_prompt_and_sample_alone(tmp_path: Path):
 
     assert of["a"] == of["b"]
     assert len(set(of["a"])) == 6
+
+
+def test_a_part_made_anew_with_other_text_makes_everything_after_it_anew(tmp_path: Path):
+    """default and ladder of one dataset never hold two versions of a response."""
+    project = Project(tmp_path)
+    project.run()
+    (project.path / "responses" / "strong" / "part-00000.parquet").unlink()
+    project.recipe["runtime"]["scripted"]["characters"] = 100
+
+    project.run()
+
+    default = pl.read_parquet(project.path / "dataset" / "data" / "default" / "*.parquet")
+    ladder = pl.read_parquet(project.path / "dataset" / "data" / "ladder" / "*.parquet")
+    chosen = default.select(tables.PROMPT_ID, response=tables.last_text("chosen"))
+    assert chosen.join(ladder, on=[tables.PROMPT_ID, "response"], how="anti").is_empty()
+
+
+@pytest.mark.parametrize("damage", ["removed", "emptied", "cut"])
+@pytest.mark.parametrize(
+    "file", ["dataset/data/default/train-00000-of-00001.parquet", "dataset/README.md", "prompts.parquet"]
+)
+def test_a_damaged_file_of_a_finished_table_is_made_anew(tmp_path: Path, file: str, damage: str):
+    """The record knows the size of what it speaks of; nothing is generated for it."""
+    project = Project(tmp_path, prompts=12)
+    project.run()
+    path = project.path / file
+    whole = path.read_bytes()
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2 if damage == "cut" else 0])
+
+    project.run()
+
+    assert path.stat().st_size == len(whole)
+    assert project.requests() == {"a": 12, "b": 12}
+
+
+@pytest.mark.parametrize("loss", ["removed", "emptied"])
+def test_a_lost_record_costs_no_response(tmp_path: Path, loss: str):
+    """The parts know what made them: with a new record the run goes on, and asks for nothing."""
+    project = Project(tmp_path, prompts=12)
+    project.run()
+    record = project.path / "record.json"
+    if loss == "emptied":
+        record.write_text("")
+        assert "remove record.json" in project.run(code=2)
+    record.unlink()
+
+    project.run()
+
+    assert project.requests() == {"a": 12, "b": 12}
+
+
+def test_pair_alone_refuses_responses_that_were_lost_since(tmp_path: Path):
+    """Too few pairs are never made in silence."""
+    project = Project(tmp_path)
+    project.run()
+    (project.path / "responses" / "weak" / "part-00001.parquet").unlink()
+
+    assert "deltadata generate recipe.yaml" in project.run("pair", "recipe.yaml", code=2)
+    shutil.rmtree(project.path / "responses" / "weak")
+    assert "deltadata generate recipe.yaml" in project.run("pair", "recipe.yaml", code=2)
+
+
+def test_overlap_may_come_and_go(tmp_path: Path):
+    """A runtime setting is no drift, even where it decides what a part is."""
+    project = Project(tmp_path)
+    project.run()
+    project.recipe["runtime"]["overlap"] = True
+    assert "nothing to do" in project.run()
+    project.write_pool(range(50))
+    project.run()
+    project.recipe["runtime"]["overlap"] = False
+
+    assert "nothing to do" in project.run()
+
+
+def test_an_imported_rungs_mistake_is_told_before_a_model_is_asked(tmp_path: Path):
+    """A wrong column must not wait for hours of generation."""
+    project = Project(tmp_path)
+    (tmp_path / "old.jsonl").write_text('{"q": "Tell me about number 1.", "a": "One."}\n')
+    project.recipe["generate"]["rungs"].append({"name": "old", "responses": "old.jsonl"})
+
+    project.run(code=2)
+
+    assert not project.requests()
+
+
+def test_failed_responses_are_asked_for_again_when_told_so(tmp_path: Path):
+    """--retry-failed asks for the failed rows alone; without it a failure stays a row."""
+    project = Project(tmp_path, fail_on="number 7.")
+    project.run()
+    del project.recipe["runtime"]["scripted"]["fail_on"]
+    assert "nothing to do" in project.run()
+
+    said = project.run("run", "recipe.yaml", "--retry-failed")
+
+    assert "strong: 1 failed response(s) are asked for again" in said
+    assert project.requests() == {"a": 41, "b": 41}
+    assert project.responses()[tables.ERROR].null_count() == 80
+    assert project.pairs().height == 40
+
+
+def test_a_part_copied_under_another_number_is_refused_by_its_name(tmp_path: Path):
+    """The message names the copy, and removing it cures."""
+    project = Project(tmp_path)
+    project.run()
+    folder = project.path / "responses" / "weak"
+    shutil.copy(folder / "part-00000.parquet", folder / "part-00007.parquet")
+
+    refused = project.run(code=2)
+    assert "part-00007.parquet" in refused
+    assert "is unique" in refused
+    (folder / "part-00007.parquet").unlink()
+
+    assert "nothing to do" in project.run()
+
+
+@pytest.mark.parametrize(("column", "value"), [("finish_reason", None), ("error", "edited"), ("model", "strong")])
+def test_an_edited_part_is_refused_when_pairs_are_made_of_it(tmp_path: Path, column: str, value: str | None):
+    """Rules are checked on what is read, too: rule or reason and the part are named."""
+    project = Project(tmp_path, prompts=5)
+    project.run("collect", "recipe.yaml")
+    project.run("generate", "recipe.yaml")
+    part = project.path / "responses" / "weak" / "part-00000.parquet"
+    table = pq.read_table(part)
+    edited = table.set_column(
+        table.schema.get_field_index(column), column, pa.array([value] * 5, pa.string())
+    ).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(edited, part)
+
+    assert "part-00000.parquet" in project.run("pair", "recipe.yaml", code=2)
+
+
+def test_a_part_with_other_columns_is_refused(tmp_path: Path):
+    """What another tool wrote over a part is damage, not a bug."""
+    project = Project(tmp_path, prompts=5)
+    project.run()
+    part = project.path / "responses" / "weak" / "part-00000.parquet"
+    pl.read_parquet(part).with_columns(pl.col("sample").cast(pl.Int64)).write_parquet(part)
+
+    assert "its columns are not those" in project.run(code=2)

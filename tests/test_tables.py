@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from deltadata import tables
-from deltadata.errors import OutsideError
+from deltadata.errors import UserError
 from deltadata.tables import PROMPTS, RESPONSES, SCORES, BrokenTable, Table, as_rows, check_keys, check_rows
 
 ID, OTHER = "0123456789abcdef", "fedcba9876543210"
@@ -148,12 +148,12 @@ def test_every_rule_has_a_bad_row_above() -> None:
     ]
 
 
-def test_a_broken_table_is_nobodys_typing_mistake() -> None:
-    """It ends the command with exit code 3, as a failing disk does, and says what to do."""
-    assert issubclass(BrokenTable, OutsideError)
+def test_a_broken_table_ends_with_what_to_remove() -> None:
+    """Edited or copied files are what breaks a table that lies there: exit code 2, and the cure."""
+    assert issubclass(BrokenTable, UserError)
     with pytest.raises(BrokenTable) as met:
         check_rows(PROMPTS, frame(PROMPTS, PROMPT | {"pool": None}), "here")
-    assert (met.value.exit_code, "run the same command again" in str(met.value.cure)) == (3, True)
+    assert (met.value.exit_code, "remove it and run again" in str(met.value.cure)) == (2, True)
 
 
 def test_rules_over_absent_columns_are_left_to_who_has_them() -> None:
