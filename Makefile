@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Where torch's CPU builds are served, for machines whose pip does not find them by itself.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 .PHONY: setup dataset test test-slow check bench bench-generate bench-server bench-memory clean
 .DEFAULT_GOAL := dataset
@@ -14,15 +14,16 @@ setup: $(READY)
 
 # With an NVIDIA GPU the extra `vllm`; otherwise the CPU lock, which leaves out what breaks vLLM there (see locks/).
 $(READY): pyproject.toml locks/cpu-py311.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	if nvidia-smi >/dev/null 2>&1; then \
-	  $(PIP) install --quiet -e '.[vllm,transformers,server,hub,dev]'; \
+	@echo "setting up .venv (about two minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if nvidia-smi >/dev/null 2>&1; then \
+	  $(PIP) install -e '.[vllm,transformers,server,hub,dev]'; \
 	else \
-	  { $(PIP) install --quiet --no-deps -r locks/cpu-py311.txt \
-	    || $(PIP) install --quiet --no-deps --extra-index-url $(TORCH_CPU) -r locks/cpu-py311.txt; } \
-	  && $(PIP) install --quiet --no-deps --no-build-isolation -e .; \
+	  { $(PIP) install --no-deps -r locks/cpu-py311.txt \
+	    || $(PIP) install --no-deps --extra-index-url $(TORCH_CPU) -r locks/cpu-py311.txt; } \
+	  && $(PIP) install --no-deps --no-build-isolation -e .; \
 	fi
-	touch $(READY)
+	@touch $(READY)
 
 dataset: setup
 	$(BIN)/deltadata run $(RECIPE)

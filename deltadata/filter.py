@@ -10,6 +10,7 @@ a kept pair's texts differ, and neither is empty.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from deltadata.tables import DROPPED_BY, FINISH, MESSAGES, SIDES, delta, empty, 
 
 RESPONSE_RATIO = "response_ratio"
 WHERE = "where"
+MOST_SQL = 2000  # polars takes the square of the length, and its parser a stack
+# The nodes, in polars' JSON of an expression, of every SQL function that looks beyond its own row; a test lists those.
+_OVER_PAIRS = re.compile(r'"(Agg|Over|Explode|Quantile|Correlation)":|(?<!"String":)"Len"')
 
 
 def not_empty() -> pl.Expr:
@@ -89,6 +93,8 @@ def _read_rule(given: str | dict[str, Any], where: str) -> Rule:
     takes = inspect.signature(RULES[name]).parameters
     arguments = value if isinstance(value, dict) else {next(iter(takes), "value"): value}
     for key in arguments:
+        if not takes:
+            raise UserError(f"{name} takes nothing", where=where, cure=f"write `- {name}`")
         if key not in takes:
             raise UserError(f"{name} takes no {key!r}", where=where, cure=did_you_mean(key, takes))
     missing = [key for key, parameter in takes.items() if parameter.default is parameter.empty and key not in arguments]
@@ -118,23 +124,35 @@ def _where_columns() -> list[str]:
 
 def _read_where(sql: str) -> Rule:
     """The SQL expression with its columns checked. polars parses an expression only: no query, no file functions."""
+    if len(sql) > MOST_SQL:
+        cure = f"{MOST_SQL:,} at most; several conditions on one column are `column IN (…)`"
+        raise UserError(f"an expression of {len(sql):,} characters", where="filter.where", cure=cure)
     try:
         expression = pl.sql_expr(sql)
         names = expression.meta.root_names()
+        nodes = expression.meta.serialize(format="json")
     except (pl.exceptions.PolarsError, ValueError) as problem:
         raise UserError(
-            f"not an SQL expression: {str(problem).splitlines()[0]}",
+            f"not an SQL expression: {_said(problem)}",
             where="filter.where",
             cure='e.g. "response_ratio < 3"',
         ) from None
+    if '"SubPlan":' in nodes:
+        raise UserError("a sub-query is no expression over a pair", where="filter.where", cure="compare columns")
+    if expression.meta.has_multiple_outputs():
+        raise UserError("several columns at once are no yes or no", where="filter.where", cure="name each column")
     known = _where_columns()
     for name in names:
-        if name.startswith("_POLARS_"):  # polars' stand-in for a sub-query
-            raise UserError("a sub-query is no expression over a pair", where="filter.where", cure="compare columns")
         if name not in known:
             raise UserError(f"no column is called {name!r}", where="filter.where", cure=did_you_mean(name, known))
+    if _OVER_PAIRS.search(nodes):
+        raise UserError(
+            "an aggregate or a window looks at all pairs, so that one pair's fate would depend on the others",
+            where="filter.where",
+            cure="compare the pair's own columns with numbers",
+        )
     rule = Rule(WHERE, expression)
-    dropped_by(empty(pairs(measure.NAMES, REASONS)), [rule])  # on no rows: a wrong type shows before any work
+    dropped_by(empty(pairs(measure.NAMES, REASONS)).clear(1), [rule])  # a row of nulls: a wrong type shows at once
     return rule
 
 
@@ -145,19 +163,35 @@ def dropped_by(numbers: pl.DataFrame, rules: list[Rule]) -> pl.Series:
     Raises UserError when `where` is no yes-or-no expression.
     """
     ratio = pl.lit(2.0).pow(pl.col(delta(measure.response_ratio.__name__)))
-    seen = numbers.with_columns(ratio.round_sig_figs(12).alias(RESPONSE_RATIO))  # 300 characters over 100 are 3.0
+    seen = numbers.with_columns(
+        pl.selectors.integer().cast(pl.Int64),  # unsigned, 7 - 12 tokens would be 4294967291
+        ratio.round_sig_figs(12).alias(RESPONSE_RATIO),  # 300 characters over 100 are 3.0
+    )
     reason = pl.lit(None, dtype=pl.String)
     for rule in reversed(rules):
         fails = rule.keeps.fill_null(False).not_()
         reason = pl.when(fails).then(pl.lit(rule.name)).otherwise(reason)
     try:
+        for rule in rules:
+            kind = seen.lazy().select(rule.keeps).collect_schema().dtypes()[0]
+            if kind not in (pl.Boolean, pl.Null):
+                raise _undecided(f"it gives {_plain(kind)}, neither yes nor no")
         return seen.select(reason.alias(DROPPED_BY)).to_series()
     except pl.exceptions.PolarsError as problem:
-        raise UserError(
-            f"cannot be decided: {str(problem).splitlines()[0]}",
-            where="filter.where",
-            cure="give a yes-or-no expression",
-        ) from None
+        raise _undecided(_said(problem)) from None
+
+
+def _said(problem: Exception) -> str:
+    """What polars says, without its hints, its plan and its name for text."""
+    return str(problem).splitlines()[0].replace("Utf8View", "text")[:200]
+
+
+def _undecided(why: str) -> UserError:
+    return UserError(f"cannot be decided: {why}", where="filter.where", cure="give a yes-or-no expression")
+
+
+def _plain(kind: pl.DataType) -> str:
+    return "text" if kind == pl.String else "a number" if kind.is_numeric() else str(kind)
 
 
 def funnel(dropped: pl.Series, rules: list[Rule]) -> dict[str, int]:

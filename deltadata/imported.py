@@ -34,6 +34,7 @@ from deltadata.rows import (
 
 CHUNK = 1024
 NULL_RESPONSE = "null in the source"
+_STOPPED = ("stop", "eos", "end_turn", "stop_sequence", "eos_token")
 _TOKENS = (tables.PROMPT_TOKENS, tables.RESPONSE_TOKENS)
 
 
@@ -51,7 +52,9 @@ def imported_responses(rung: Rung, prompts: Collection[str], recipe_dir: Path) -
 
     `prompts` are the known prompt ids, or maps them to the prompts' texts (used for a message only). A row's prompt is
     its column `rung.prompt` (an id where that column is called so), else the messages before the response. "" is a
-    response; null is a row with an error. A row whose prompt is not among the known is unmatched: counted, not kept.
+    response; null is a row with an error. Its finish_reason is `stop` where the file says stop, eos, end_turn,
+    stop_sequence or eos_token (in any case), or nothing; whatever else it says (max_tokens, content_filter, ...) is
+    `length`, which is not finished. A row whose prompt is not among the known is unmatched: counted, not kept.
 
     Raises UserError when a column is missing, nothing is selected or nothing matches, or the source cannot be read;
     OutsideError when the Hub does not answer.
@@ -142,11 +145,16 @@ def _response(row: Row, rung: Rung) -> tuple[list[dict[str, str]] | str, dict[st
     facts = {name: _count(values.get(name)) for name in _TOKENS}
     if given is None:
         return prompt, facts | {tables.ERROR: NULL_RESPONSE, tables.FINISH: "error"}
-    finish = values.get(tables.FINISH)
     return prompt, facts | {
         tables.RESPONSE: text(given, rung.response, may_be_empty=True),
-        tables.FINISH: finish if finish in ("stop", "length") else "stop",
+        tables.FINISH: "stop" if _ended(values.get(tables.FINISH)) else "length",
     }
+
+
+def _ended(reason: Any) -> bool:
+    """Whether a finish_reason says that the response ended by itself; none known is taken for yes."""
+    missing = reason is None or reason == "" or reason != reason  # an empty cell is "" in CSV, NaN to pandas
+    return missing or str(reason).lower() in _STOPPED
 
 
 def _count(value: Any) -> int | None:

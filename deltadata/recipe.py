@@ -25,7 +25,7 @@ from pydantic import (
 from deltadata import strict
 from deltadata.errors import UserError, did_you_mean
 
-NAME = r"^[A-Za-z0-9._-]+$"
+NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"  # no dot first: temporary files have one
 
 # vLLM's SamplingParams by name; values pass through untouched. A test holds this list against the installed vLLM.
 # fmt: off
@@ -38,19 +38,14 @@ SAMPLING_NAMES = (
 # fmt: on
 
 
-def _not_a_path(name: str) -> str:
-    if set(name) == {"."}:
-        raise ValueError(f"{name!r} is a path, not a name")
-    return name
-
-
-Name = Annotated[str, Field(pattern=NAME, description="letters, digits, dot, underscore, hyphen; never a path")]
+_NAMED = "letters, digits, dot, underscore, hyphen; no dot first; never a path"
+Name = Annotated[str, Field(pattern=NAME, max_length=100, description=_NAMED)]
 
 
 class Section(BaseModel):
     """Every part of a recipe: no unknown key, no silent conversion."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Pool(Section):
@@ -81,8 +76,8 @@ class Sampling(Section):
 
     model_config = ConfigDict(extra="allow")
     temperature: float = Field(default=0.0, ge=0)
-    max_tokens: int = Field(default=256, gt=0)
-    samples: int = Field(default=1, gt=0)
+    max_tokens: int = Field(default=256, gt=0, le=10_000_000)
+    samples: int = Field(default=1, gt=0, le=10_000)
 
     @model_validator(mode="after")
     def _known_names(self) -> Sampling:
@@ -131,6 +126,13 @@ class Rung(Section):
     def _one_source(self) -> Rung:
         if (self.model is None) == (self.responses is None):
             raise ValueError("a rung has either `model` or `responses`")
+        source, idle = "model", ["select", "prompt", "response"]
+        if self.model is None:
+            source, idle = "responses", ["engine", "system", "sampling", "chat_template_kwargs"]
+        for key in idle:
+            # The default may stand: `deltadata recipe` writes every key out.
+            if getattr(self, key) != Rung.model_fields[key].default:
+                raise ValueError(f"{key}: has no effect on a rung with `{source}`; leave it out")
         return self
 
 
@@ -139,7 +141,7 @@ class Generate(Section):
     rungs: list[Rung] = Field(min_length=1)
     """strongest first"""
     sampling: Sampling = Sampling()
-    part_rows: int = Field(default=256, gt=0)
+    part_rows: int = Field(default=256, gt=0, le=1_000_000)
     """responses of one rung per part: one batch of fixed composition, the unit of resume"""
 
     def sampling_of(self, rung: Rung) -> Sampling:
@@ -215,27 +217,39 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _names(self) -> Recipe:
-        """Names are unique and no paths; pairings name rungs. Messages are `address: what; cure`."""
+        """Names are unique; pairings name rungs, each once. Messages are `address: what; cure`."""
         for where, names in (
             ("collect.pools", [pool.name for pool in self.collect.pools]),
             ("generate.rungs", [rung.name for rung in self.generate.rungs]),
         ):
             for name in names:
-                _not_a_path(name)
                 if names.count(name) > 1:
                     raise ValueError(f"{where}: the name {name!r} is given {names.count(name)} times; names are unique")
-        _not_a_path(self.name)
         rungs = [rung.name for rung in self.generate.rungs]
+        if self.pair.pairings == []:
+            raise ValueError("pair.pairings: is empty; say adjacent, all or ends, or name [stronger, weaker]")
+        seen: list[list[str]] = []
         for i, pairing in enumerate(self.pair.pairings if isinstance(self.pair.pairings, list) else []):
             for name in pairing:
                 if name not in rungs:
                     raise ValueError(f"pair.pairings[{i}]: no rung is called {name!r}; {did_you_mean(name, rungs)}")
             if pairing[0] == pairing[1]:
                 raise ValueError(f"pair.pairings[{i}]: {pairing[0]!r} is paired with itself; name two rungs")
+            key = sorted(pairing) if self.pair.control == "random" else pairing  # random turns pairs round
+            if key in seen:
+                raise ValueError(f"pair.pairings[{i}]: {pairing} is there twice; keep one of them")
+            seen.append(key)
         return self
 
     def rung(self, name: str) -> Rung:
         return next(rung for rung in self.generate.rungs if rung.name == name)
+
+    def tied(self) -> list[Rung]:
+        """The rungs that `control: tied` pairs with themselves: the stronger of each pairing."""
+        rungs, asked = self.generate.rungs, self.pair.pairings
+        if self.pair.control != "tied":
+            return []
+        return [self.rung(p[0]) for p in asked] if isinstance(asked, list) else rungs[: 1 if asked == "ends" else -1]
 
 
 def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -247,9 +261,8 @@ def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise UserError(
-            f"cannot read the recipe: {problem}", where=str(path), cure="give the path of a .yaml"
-        ) from None
+        what = f"cannot read the recipe: {problem}"
+        raise UserError(what, where=str(path), cure="give the path of a .yaml") from None
     places: dict[str, str] = {}
     tree = strict.parse(text, str(path), places)
     if not isinstance(tree, dict):
@@ -257,14 +270,24 @@ def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     for override in overrides:
         strict.override(tree, override, places)
     try:
-        return Recipe.model_validate(tree)
+        recipe = Recipe.model_validate(tree)
     except ValidationError as problem:
-        raise strict.explain(problem, Recipe, str(path), places) from None
+        raise strict.explain(problem, Recipe, tree, str(path), places) from None
+    how = {rung.name: recipe.generate.sampling_of(rung) for rung in recipe.tied() if rung.model}
+    greedy = [name for name, sampling in how.items() if sampling.samples > 1 and not sampling.temperature]
+    if greedy:  # that one sample is too few, `pair` says
+        what = f"pair.control: tied pairs take two samples of {greedy[0]!r}, which at temperature 0 are the same text"
+        cure = "set generate.sampling.temperature above 0"
+        raise UserError(what, where=places.get("pair.control", str(path)), cure=cure)
+    return recipe
 
 
 def dump(recipe: Recipe, published: bool = False) -> str:
     """The recipe as YAML, every default filled in; when published without this machine's `runtime`."""
     tree = recipe.model_dump(mode="json", exclude={"runtime"} if published else None)
+    for rung, written in zip(recipe.generate.rungs, tree["generate"]["rungs"], strict=True):
+        # Defaults filled in here would take the place of generate.sampling when the text is loaded.
+        written["sampling"] = rung.sampling.model_dump(mode="json", exclude_unset=True)
     text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110)
     return text
 

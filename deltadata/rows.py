@@ -74,12 +74,19 @@ def read_rows(path: str, recipe_dir: Path, columns: Collection[str] | None = Non
 
 def resolve(path: str, recipe_dir: Path) -> Path:
     """The file that `path` names: relative to the current directory, else to the recipe's. Raises UserError."""
-    places = list(dict.fromkeys([Path(path).expanduser(), recipe_dir / Path(path).expanduser()]))
-    for place in places:
-        if place.is_file():
-            return place
-    if any(place.is_dir() for place in places):
-        raise UserError("is a directory, not a file", where=path, cure="name one file of it")
+    try:
+        named = Path(path).expanduser()
+        places = list(dict.fromkeys([named, recipe_dir / named]))
+        for place in places:
+            if place.is_file():
+                return place
+        if any(place.is_dir() for place in places):
+            raise UserError("is a directory, not a file", where=path, cure="name one file of it")
+        if any(place.exists() for place in places):
+            raise UserError("is no regular file", where=path, cure="write its rows to a file, which can be read again")
+    except (OSError, RuntimeError) as problem:  # a name too long, a folder that is closed; no home of that user
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        raise UserError(f"no path of a file: {why}", where=f"{path:.120}", cure="give the path of a file") from None
     near = next((str(near) for place in places for near in _neighbours(place)), None)
     raise UserError(
         "no such file; looked for " + " and ".join(str(place.absolute()) for place in places),
@@ -242,22 +249,25 @@ def _parquet(stream: io.BufferedReader, where: str, columns: Collection[str] | N
         for batch in file.iter_batches(256, columns=wanted, use_threads=False):
             for value in _values(batch):
                 number += 1
-                yield Row(f"{where}: row {number}", value, "text that is not UTF-8" if value is None else None)
+                here = f"{where}: row {number}"
+                yield Row(here, None, value) if isinstance(value, str) else Row(here, value)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as problem:
         cure = "fetch or write the file again; it may be cut off"
         raise UserError(f"not readable as Parquet: {str(problem).splitlines()[0]}", where=where, cure=cure) from None
 
 
-def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | None]:
-    """The batch's rows; None for one whose text is broken, so that only it is lost."""
+def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
+    """The batch's rows; why it cannot be had for one that cannot, so that only it is lost."""
     try:
         yield from batch.to_pylist()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         for i in range(batch.num_rows):
             try:
                 yield from batch.slice(i, 1).to_pylist()
             except UnicodeDecodeError:
-                yield None
+                yield "text that is not UTF-8"
+            except (ValueError, OverflowError) as problem:  # a date of the year 20000
+                yield f"a value that cannot be read: {problem}"
 
 
 def _shown(line: bytes) -> str:

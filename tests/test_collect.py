@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -229,6 +230,17 @@ def test_a_parquet_row_can_be_broken_alone(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.date64()])
+def test_a_date_that_python_does_not_have_is_a_bad_row(tmp_path: Path, kind: pa.DataType) -> None:
+    """The year 300000 in a kept column spoils its own row only."""
+    when = pa.array([0, 86_400 * 365 * 300_000 * (1 if kind == pa.timestamp("s") else 1000)], pa.int64()).cast(kind)
+    pq.write_table(pa.table({"prompt": ["a", "b"], "when": when}), tmp_path / "a.parquet")
+    got = collect(recipe({"path": str(tmp_path / "a.parquet"), "keep": ["when"]}), tmp_path)
+    assert texts(got) == ["a"]
+    assert got.bad[0]["where"].endswith("row 2")
+    assert got.bad[0]["why"].startswith("a value that cannot be read: ")
+
+
 def test_a_broken_source_is_refused_with_its_place(tmp_path: Path) -> None:
     """What cannot be read as a whole is an error of the user that says where and what to do."""
     good = tmp_path / "good.parquet"
@@ -276,6 +288,18 @@ def test_a_path_is_looked_up_here_first_then_beside_the_recipe(tmp_path: Path, m
         resolve("b.jsonl", tmp_path / "recipes")
     assert str(tmp_path / "here" / "b.jsonl") in caught.value.what
     assert str(tmp_path / "recipes" / "b.jsonl") in caught.value.what
+
+
+def test_a_path_that_names_no_file_is_refused(tmp_path: Path) -> None:
+    """An unknown home, a name too long for the file system and a pipe are mistakes of the user, not bugs."""
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for path, what in (
+        ("~nobody-has-this-name/x.jsonl", "no path of a file"),
+        ("x" * 5000 + ".jsonl", "no path of a file: File name too long"),
+        ("pipe.jsonl", "is no regular file"),
+    ):
+        with pytest.raises(UserError, match=what):
+            resolve(path, tmp_path)
 
 
 def test_digest_follows_the_content(tmp_path: Path) -> None:

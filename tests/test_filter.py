@@ -197,7 +197,7 @@ MISTAKES: list[tuple[Any, str, str, str]] = [
     ("xyz", "filter.rules[1]", "no rule is called 'xyz'", "known are: not_empty, texts_differ, finished"),
     ({"max_len_delta": 5}, "filter.rules[1]", "no rule is called 'max_len_delta'", "did you mean 'max_length_delta'?"),
     ({"min_delta": {"at_most": 1}}, "filter.rules[1]", "min_delta takes no 'at_most'", "did you mean 'at_least'?"),
-    ({"finished": True}, "filter.rules[1]", "finished takes no 'value'", "none are known"),
+    ({"finished": True}, "filter.rules[1]", "finished takes nothing", "write `- finished`"),
     ({"min_delta": 0.5}, "filter.rules[1]", "min_delta needs measure", "{min_delta: {measure: …}}"),
     ("max_length_delta", "filter.rules[1]", "max_length_delta needs at_most", "{max_length_delta: {at_most: …}}"),
     ({"max_length_delta": "100"}, "filter.rules[1]", "at_most is a number, not '100'", "mend it"),
@@ -236,11 +236,16 @@ ODD_SQL = [
     ("read_parquet('pairs.parquet')", "not an SQL expression: unsupported function 'read_parquet'", "e.g."),
     ("chosen_tokens <", "not an SQL expression", "e.g."),
     ("*", "not an SQL expression", "e.g."),
-    ("exists (select 1)", "cannot be decided", "give a yes-or-no expression"),
-    ("(select 1)", "cannot be decided", "give a yes-or-no expression"),
-    ("chosen_tokens", "cannot be decided", "give a yes-or-no expression"),
+    ("exists (select 1)", "a sub-query is no expression", "compare columns"),
+    ("(select 1)", "a sub-query is no expression", "compare columns"),
+    ("chosen_tokens IN (select 1)", "a sub-query is no expression", "compare columns"),
+    ("COLUMNS('x')", "several columns at once", "name each column"),
+    ("COLUMNS('delta') > 1", "several columns at once", "name each column"),
+    ("pool = 'x' AND " * 200 + "TRUE", "an expression of 3,004 characters", "2,000 at most"),
+    ("NOT pool", "cannot be decided: casting from text", "give a yes-or-no expression"),
+    ("chosen_tokens", "cannot be decided: it gives a number", "give a yes-or-no expression"),
     ("response_ratio", "cannot be decided", "give a yes-or-no expression"),
-    ("chosen_model", "cannot be decided", "give a yes-or-no expression"),
+    ("chosen_model", "cannot be decided: it gives text", "give a yes-or-no expression"),
     ("delta_tokens + 1", "cannot be decided", "give a yes-or-no expression"),
     ("1", "cannot be decided", "give a yes-or-no expression"),
     ("chosen_model > 1", "cannot be decided", "give a yes-or-no expression"),
@@ -254,6 +259,37 @@ def test_a_mistaken_where_is_refused_before_any_work(sql: str, what: str, cure: 
     assert said[0] == "filter.where"
     assert said[1].startswith(what)
     assert str(said[2]).startswith(cure)
+
+
+BEYOND_THE_ROW = [
+    *(f"{name}(delta_tokens) > 1" for name in ("SUM", "AVG", "MIN", "MAX", "MEDIAN", "STDDEV", "VARIANCE", "TOTAL")),
+    *(f"{name}(pool) = 'x'" for name in ("FIRST", "LAST", "FIRST_VALUE", "STRING_AGG", "UNNEST")),
+    *(f"{name} OVER (ORDER BY pool) > 1" for name in ("ROW_NUMBER()", "RANK()", "DENSE_RANK()", "NTILE(2)")),
+    *(f"{name} OVER (ORDER BY pool) > 1" for name in ("LAG(delta_tokens)", "LEAD(ROUND(delta_tokens, 1))")),
+    *("COUNT(*) > 1", "COUNT(pool) > 1", "COUNT(DISTINCT pool) > 1", "ARRAY_AGG(pool) IS NULL", "ROW_NUMBER() > 1"),
+    *("QUANTILE_CONT(delta_tokens, 0.5) > 1", "QUANTILE_DISC(delta_tokens, 0.5) > 1", "'Len' = pool AND COUNT(*) > 1"),
+    *("CORR(delta_tokens, chosen_tokens) > 0", "COVAR(delta_tokens, chosen_tokens) > 0"),
+    *("delta_tokens > AVG(delta_tokens)", "pool IN ('x') AND SUM(ROUND(delta_tokens, 1)) > 1"),
+]
+
+
+@pytest.mark.parametrize("sql", BEYOND_THE_ROW)
+def test_one_pairs_fate_does_not_depend_on_the_others(sql: str) -> None:
+    """Aggregates and windows are refused, wherever in the expression they stand."""
+    assert refusal([], sql)[:2][1].startswith("an aggregate or a window")
+
+
+def test_a_text_that_looks_like_an_aggregate_is_text() -> None:
+    """Words in quotes are compared, not taken for functions."""
+    for word in ("Len", "SUM(x)", '"Agg":', '{"Over":'):
+        assert verdict([], {"pool": word}, {}, where=f"pool = '{word}'") == [None, "where"]
+
+
+def test_integers_go_below_zero() -> None:
+    """A difference of token counts or samples is negative where the second is larger, not 4,294,967,291."""
+    changes: list[dict[str, Any]] = [{"chosen_tokens": 3, "rejected_tokens": 7}, {}]
+    assert verdict([], *changes, where="chosen_tokens - rejected_tokens < 0") == [None, "where"]
+    assert verdict([], *changes, where="chosen_sample - 1 < rejected_sample") == [None, None]
 
 
 def test_a_where_that_fails_on_the_values_is_refused_too() -> None:

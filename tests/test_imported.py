@@ -141,7 +141,7 @@ def test_a_prompt_id_column_is_the_prompt(tmp_path: Path) -> None:
 
 
 def test_facts_of_the_generation_are_taken_where_known(tmp_path: Path) -> None:
-    """finish_reason and token counts come from the file if they mean something, else stop and null."""
+    """finish_reason and token counts come from the file if they mean something."""
     rows: list[Any] = [
         {"finish_reason": "length", "prompt_tokens": 3, "response_tokens": 256},
         {"finish_reason": "stop", "prompt_tokens": "3", "response_tokens": 0},
@@ -155,7 +155,7 @@ def test_facts_of_the_generation_are_taken_where_known(tmp_path: Path) -> None:
         ("length", 3, 256),
         ("stop", 3, 0),
         ("stop", None, None),
-        ("stop", None, None),
+        ("length", None, None),
         ("stop", None, None),
     ]
     # A column of integers in which one is null is a column of floats to pandas.
@@ -169,6 +169,17 @@ def test_facts_of_the_generation_are_taken_where_known(tmp_path: Path) -> None:
     got = bring(tmp_path / "r.parquet", [row])
     facts = got.responses.select(["finish_reason", "prompt_tokens", "response_tokens"]).to_pylist()
     assert [tuple(row.values()) for row in facts] == [("length", 3, None)]
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [(said, "stop") for said in ("stop", "STOP", "eos", "end_turn", "stop_sequence", "eos_token", "", None)]
+    + [(said, "length") for said in ("length", "max_tokens", "content_filter", "error", "tool_calls", 7, ["stop"])],
+)
+def test_only_a_known_word_for_stop_is_finished(tmp_path: Path, said: Any, means: str) -> None:
+    """A response that was cut off, under whatever name, never passes for a finished one."""
+    got = bring(tmp_path / "r.jsonl", [{"prompt": "a", "response": "A", "finish_reason": said}])
+    assert got.responses["finish_reason"].to_pylist() == [means]
 
 
 def test_select_takes_the_rows_that_have_its_values(tmp_path: Path) -> None:

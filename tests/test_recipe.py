@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from deltadata import recipe
+from deltadata.engines import Model
+from deltadata.engines.scripted import open_engine
 from deltadata.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -108,10 +111,41 @@ MISTAKES = [
     ("seed.x=1", "", "section"),
     ("nonsense", "an override is key.key=value", "--set"),
     ("seed=[1", "not YAML", "mend"),
+    ("seed=" + "9" * 5000, "a number of 5,000 digits", "at most 20"),
+    (f"generate.rungs.{'9' * 5000}.model=x", "no item '9999", "count from 0"),
+    ("generate.rungs[-1].model=x", "no item '-1' in a list of 2", "count from 0"),
+    (".=x", "an override is key.key=value", "--set"),
+    (".generate=1", "an override is key.key=value", "--set"),
+    ("seed=\x07", "is a character that it cannot hold", "take"),
+    ("part rows=7", "'part rows': unknown key", "known are"),
+    ("größe=3", "größe: unknown key", "known are"),
+    ("generate.größe=3", "generate.größe: unknown key", "known are"),
+    ("collect=", "collect: is empty", "give its keys or leave it out"),
+    ("collect.pools=", "collect.pools: is empty", "give its items or leave it out"),
+    ("filter=[finished]", "filter: is a list, not a mapping", "`key: value`"),
+    ("runtime=3", "runtime: is a number, not a mapping", "`key: value`"),
+    ("collect.pools={name: own}", "collect.pools: is a mapping, not a list", "`- item`"),
+    ("filter.rules=[{max_length_delta: .nan}]", ".nan is no number", "give a number"),
+    ("generate.sampling.temperature=.inf", "temperature: inf", "finite"),
+    ("generate.part_rows=1000001", "part_rows: 1000001", "less than or equal"),
+    ("generate.sampling.samples=10001", "samples: 10001", "bounds"),
+    ("generate.sampling.max_tokens=10000001", "max_tokens: 10000001", "bounds"),
+    ("generate.rungs.0.name=.tmp-a", "'.tmp-a' is not a name", "no dot first"),
+    ("name=" + "a" * 101, "at most 100 characters", "bounds"),
+    ("pair.pairings=[]", "pair.pairings: is empty", "adjacent, all or ends"),
+    ("pair.pairings=[[strong, weak], [strong, weak]]", "['strong', 'weak'] is there twice", "keep one"),
+    ("pair={control: random, pairings: [[strong, weak], [weak, strong]]}", "is there twice", "keep one"),
+    ("generate.rungs.0.select={a: 1}", "rungs[0].select: has no effect on a rung with `model`", "leave it out"),
+    ("generate.rungs.0.prompt=x", "rungs[0].prompt: has no effect", "leave it out"),
+    ("generate.rungs.0.response=x", "rungs[0].response: has no effect", "leave it out"),
+    ("generate.rungs.0={name: x, responses: y, engine: vllm}", "engine: has no effect on a rung with `resp", "leave"),
+    ("generate.rungs.0={name: x, responses: y, system: be brief}", "system: has no effect", "leave it out"),
+    ("generate.rungs.0={name: x, responses: y, sampling: {top_p: 0.1}}", "sampling: has no effect", "leave it out"),
+    ("generate.rungs.0={name: x, responses: y, chat_template_kwargs: {a: 1}}", "kwargs: has no effect", "leave it out"),
 ]
 
 
-@pytest.mark.parametrize(("override", "what", "cure"), MISTAKES, ids=[mistake[0] for mistake in MISTAKES])
+@pytest.mark.parametrize(("override", "what", "cure"), MISTAKES, ids=[mistake[0][:60] for mistake in MISTAKES])
 def test_a_mistake_is_refused_with_its_address_and_a_cure(tmp_path: Path, override: str, what: str, cure: str):
     """Each message says what, where (the override that did it, or the recipe's line) and what to do."""
     path = write(tmp_path, GOOD.replace("train:", "seed: 0\ntrain:"))
@@ -122,7 +156,74 @@ def test_a_mistake_is_refused_with_its_address_and_a_cure(tmp_path: Path, overri
     assert what in told.value.what
     assert cure in f"{told.value.what} {told.value.cure}"
     assert told.value.where is not None
-    assert told.value.where.startswith((f"--set {override}", str(path)))
+    assert told.value.where.startswith((f"--set {override}"[:126], str(path)))
+
+
+BOMB = "a: &a [" + "1," * 9 + "]\n" + "".join(f"{b}: &{b} [" + f"*{a}," * 9 + "]\n" for a, b in pairwise("abcdefgh"))
+LINES = [
+    ("a: \x01", "'\\x01' is a character that it cannot hold"),
+    ("seed: !!int abc", "'abc' is no !!int"),
+    ("seed: !!float abc", "'abc' is no !!float"),
+    ("seed: !!bool maybe", "'maybe' is no !!bool"),
+    ("seed: !!timestamp x", "'x' is no !!timestamp"),
+    ("a: !!set {b}", "!!set is no tag of a recipe"),
+    ("seed: " + "9" * 5000, "a number of 5,000 digits"),
+    ("part rows: 7", "'part rows': unknown key"),
+    ("größe: 3", "größe: unknown key"),
+    ('"": 1', "'': unknown key"),
+    ('"<<": 1', "'<<': unknown key"),
+    ("<<: {seed: 1}", "merge keys (<<) are not read"),
+    ("? [a]", "a list or a mapping is no key"),
+    ("a: &x [*x]", "nested too deeply"),
+    ("a: " + "[" * 33 + "]" * 33, "nested too deeply"),
+    (BOMB, "more than 100,000 values"),
+    ("filter:", "filter: is empty"),
+    ("holdout: .NaN", ".nan is no number"),
+]
+
+
+@pytest.mark.parametrize(("line", "what"), LINES, ids=[line[:20] for line, _ in LINES])
+def test_an_odd_line_is_refused_with_its_number(tmp_path: Path, line: str, what: str):
+    """Whatever stands in line 11 of the recipe, the message names it and says what is wrong there."""
+    path = write(tmp_path, GOOD + line + "\n")
+
+    with pytest.raises(UserError) as told:
+        recipe.load(path)
+
+    assert what in told.value.what
+    assert told.value.where is not None
+    assert told.value.where.startswith(f"{path}:1")
+    assert told.value.cure
+
+
+def test_an_override_is_the_place_of_what_is_wrong_inside_it(tmp_path: Path):
+    """The message for an item of a list that --set gave names the --set."""
+    given = "pair.pairings=[[strong, weak], [strong, weak]]"
+
+    with pytest.raises(UserError) as told:
+        recipe.load(write(tmp_path, GOOD), [given])
+
+    assert told.value.where == f"--set {given}"
+
+
+@pytest.mark.parametrize("given", [None, 3, ["characters"], "x"])
+def test_scripted_options_are_a_mapping(given: object):
+    """`runtime.scripted` that is empty, a number, a list or text is the user's mistake."""
+    with pytest.raises(UserError, match="runtime.scripted"), open_engine(Model("m"), {"scripted": given}):
+        pass
+
+
+def test_two_greedy_samples_are_not_tied(tmp_path: Path):
+    """Under `control: tied` a stronger rung needs a temperature; the mirrored pairing ties the other rung."""
+    path = write(tmp_path, GOOD)
+    tied = ["pair.control=tied", "generate.sampling.samples=2"]
+
+    with pytest.raises(UserError, match="'strong', which at temperature 0 are the same text") as told:
+        recipe.load(path, tied)
+
+    assert "temperature above 0" in str(told.value.cure)
+    assert [rung.name for rung in recipe.load(path, [*tied, "generate.sampling.temperature=1"]).tied()] == ["strong"]
+    assert [rung.name for rung in recipe.load(path, [*tied, "pair.pairings=[[weak, strong]]"]).tied()] == ["weak"]
 
 
 def test_a_mistake_in_the_file_is_refused_with_its_line(tmp_path: Path):
@@ -167,6 +268,11 @@ def test_the_dump_of_a_recipe_loads_to_the_same_recipe(tmp_path: Path):
     once = recipe.load(ROOT / "recipes" / "quickstart.yaml")
 
     assert once == recipe.load(write(tmp_path, recipe.dump(once)))
+
+    once = recipe.load(write(tmp_path, GOOD), ["generate.sampling.max_tokens=99"])
+    again = recipe.load(write(tmp_path, recipe.dump(once)))
+    for rung in ("strong", "weak"):
+        assert once.generate.sampling_of(once.rung(rung)) == again.generate.sampling_of(again.rung(rung))
 
 
 def test_the_schema_knows_every_section_and_refuses_unknown_keys():

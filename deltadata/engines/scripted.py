@@ -76,8 +76,10 @@ class Scripted:
 
 @contextmanager
 def open_engine(model: Model, runtime: dict[str, Any]) -> Iterator[Scripted]:
-    """Raises UserError for an unknown option under `runtime.scripted`."""
+    """Raises UserError when `runtime.scripted` is no mapping, and for an unknown option in it."""
     options = runtime.get("scripted", {})
+    if not isinstance(options, dict):
+        raise UserError("is no mapping", where="runtime.scripted", cure="e.g. {characters: 400}, or leave it out")
     for key in options:
         if key not in OPTIONS:
             raise UserError("unknown option", where=f"runtime.scripted.{key}", cure=did_you_mean(key, OPTIONS))
