@@ -209,7 +209,7 @@ def test_an_override_is_the_place_of_what_is_wrong_inside_it(tmp_path: Path):
 @pytest.mark.parametrize("given", [None, 3, ["characters"], "x"])
 def test_scripted_options_are_a_mapping(given: object):
     """`runtime.scripted` that is empty, a number, a list or text is the user's mistake."""
-    with pytest.raises(UserError, match="runtime.scripted"), open_engine(Model("m"), {"scripted": given}):
+    with pytest.raises(UserError, match="is no mapping"), open_engine(Model("m"), {"scripted": given}):
         pass
 
 
