@@ -97,9 +97,8 @@ def main() -> None:
         first = f"{statistics.median(row['first part'] for row in rows):.1f} s" if "first part" in rows[0] else "-"
         # A ratio a round, since the machine's speed drifts more between rounds than within one.
         ratio = statistics.median(a / b for a, b in zip(speeds[name], speeds["bare LLM.chat"], strict=True))
-        print(
-            f"{name:16}{statistics.median(speeds[name]):10.0f}{ratio:8.3f}{rows[0]['tokens']:8.0f}{seconds:9.1f}   {first}"
-        )
+        speed, tokens = statistics.median(speeds[name]), rows[0]["tokens"]
+        print(f"{name:16}{speed:10.0f}{ratio:8.3f}{tokens:8.0f}{seconds:9.1f}   {first}")
 
 
 if __name__ == "__main__":
