@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from deltadata import tables
 from deltadata.pair import ORDER, ROW
-from deltadata.store import SHARD_BYTES, TextColumn, Writer, disk, groups, open_parquet, writing
+from deltadata.parquet import SHARD_BYTES, TextColumn, Writer, groups, open_parquet, writing
+from deltadata.store import disk
 from deltadata.tables import CONTENT, DROPPED_BY, MODEL, PROMPT, PROMPT_ID, ROLE, SAMPLE, SIDES, of
 
 BATCH = 1024  # pairs whose text is in memory at once

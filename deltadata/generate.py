@@ -27,8 +27,9 @@ from deltadata import models, parts, tables
 from deltadata.engines import Conversation, Engine, Model, open_engine
 from deltadata.errors import UserError, did_you_mean
 from deltadata.imported import imported_responses
+from deltadata.parquet import TextColumn, read_columns, write_table
 from deltadata.recipe import Recipe, Rung
-from deltadata.store import Run, TextColumn, read_columns, write_json, write_table
+from deltadata.store import Run, write_json
 
 # Which keys under `runtime:` belong to which engine; what no other engine takes is an argument of vLLM's.
 RUNTIME_KEYS = {

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from deltadata import tables
 from deltadata.engines import Completion
 from deltadata.models import NOTE
+from deltadata.parquet import open_parquet, read_columns, write_table
 from deltadata.recipe import Recipe, Rung
 from deltadata.rows import digest
-from deltadata.store import open_parquet, read_columns, write_table
 from deltadata.tables import RESPONSES
 
 SPEC, FACTS, DIGEST = b"deltadata.spec", b"deltadata.facts", b"deltadata.digest"

@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import json
-import re
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from itertools import islice
@@ -22,13 +21,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deltadata import tables
-from deltadata.errors import DeltadataError, OutsideError, UserError, did_you_mean, need
+from deltadata import hub, tables
+from deltadata.errors import UserError, did_you_mean
 
-HUB = "hf:"
-_FORM = "hf:owner/dataset[@revision][:config][:split]"
-_LOGIN = "ask for access on its page, then `hf auth login` or set HF_TOKEN"
-_SPEC = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^:]+))?(:(?P<config>[^:]*))?(:(?P<split>[^:]+))?")
 USER, ASSISTANT = "user", "assistant"
 ROLES = ("system", USER, ASSISTANT)
 LOOK_AHEAD = 1000  # rows after which a column that none of them has is not waited for any longer
@@ -55,8 +50,8 @@ def read_rows(path: str, recipe_dir: Path, columns: Collection[str] | None = Non
     A row that cannot be read is a Row with its problem. Raises UserError when the whole source cannot be read (no such
     file, empty, unknown ending, broken) and OutsideError when the Hub cannot be reached.
     """
-    if path.startswith(HUB):
-        yield from _hub(path, columns)
+    if path.startswith(hub.PREFIX):
+        yield from (Row(where, value) for where, value in hub.rows(path, columns))
         return
     file = resolve(path, recipe_dir)
     reader = {".jsonl": _jsonl, ".json": _json, ".csv": _csv}.get(file.suffix.lower())
@@ -100,8 +95,8 @@ def digest(path: str, recipe_dir: Path) -> str:
 
     Raises UserError when there is no such source, OutsideError when the Hub cannot be reached.
     """
-    if path.startswith(HUB):
-        return f"{path} {_commit(path)}"
+    if path.startswith(hub.PREFIX):
+        return f"{path} {hub.commit(path)}"
     with _open(resolve(path, recipe_dir)) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -272,82 +267,3 @@ def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
 
 def _shown(line: bytes) -> str:
     return line[: 4 * RAW_CHARS].decode(errors="replace").strip()[:RAW_CHARS]
-
-
-def _spec(path: str) -> dict[str, str | None]:
-    match = _SPEC.fullmatch(path)
-    if match is None:
-        raise UserError("not the address of a Hub dataset", where=path, cure=_FORM)
-    return match.groupdict()
-
-
-def _commit(path: str) -> str:
-    """The commit that a Hub address stands for now."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-
-    spec = _spec(path)
-    try:
-        return str(HfApi().dataset_info(spec["repo"] or "", revision=spec["revision"]).sha)
-    except HFValidationError as problem:
-        raise UserError(str(problem), where=path, cure=_FORM) from None
-    except GatedRepoError:
-        raise UserError("a gated dataset", where=path, cure=_LOGIN) from None
-    except RepositoryNotFoundError:
-        cure = "check the name; if it is private, `hf auth login` or set HF_TOKEN"
-        raise UserError("no such dataset on the Hub", where=path, cure=cure) from None
-    except RevisionNotFoundError:
-        what = f"the dataset has no revision {spec['revision']!r}"
-        raise UserError(what, where=path, cure="give one of its branches, tags or commits") from None
-    except _failures() as problem:
-        raise _failed(path, problem) from None
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """What the Hub's clients raise when the Hub or the network fails."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    # OSError and the HTTP library's own error, whichever of two libraries this version uses.
-    return tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
-
-
-def _failed(path: str, problem: BaseException) -> DeltadataError:
-    said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-    if getattr(getattr(problem, "response", None), "status_code", None) in (401, 403):
-        return UserError(f"the Hub refuses: {said}", where=path, cure=_LOGIN)
-    return OutsideError(
-        f"the Hub did not answer: {said}",
-        where=path,
-        cure="nothing was written; check the network and HF_ENDPOINT, then run the same command again",
-    )
-
-
-def _hub(path: str, columns: Collection[str] | None) -> Iterator[Row]:
-    spec = _spec(path)
-    # Asking for the commit first tells a missing dataset from a missing network, and keeps `datasets` from falling
-    # back on whatever its cache holds.
-    commit = _commit(path)
-    datasets = need("datasets", "hub")
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
-
-    split = spec["split"] or "train"
-    revision = f"@{spec['revision']}" if spec["revision"] else ""
-    where = f"{HUB}{spec['repo']}{revision}:{spec['config'] or ''}:{split}"
-    number = 0
-    try:
-        # With this prefix a local directory of the same name is not taken for the dataset.
-        rows = datasets.load_dataset(
-            f"hf://datasets/{spec['repo']}", spec["config"] or None, split=split, revision=commit, streaming=True
-        )
-        wanted = [name for name in rows.column_names or () if columns is not None and name in columns]
-        for value in rows.select_columns(wanted) if wanted else rows:
-            number += 1
-            yield Row(f"{where} row {number}", value)
-    except DatasetNotFoundError as problem:  # gated: anyone sees the commit, not the files
-        raise UserError(str(problem), where=path, cure=_LOGIN) from None
-    except (ValueError, TypeError, DatasetsError) as problem:  # an unknown config or split, columns that do not fit
-        here = f"{where} row {number + 1}" if number else path
-        said = " ".join(str(problem).split())
-        raise UserError(said, where=here, cure=f"check config and split ({_FORM}); else its files are broken") from None
-    except _failures() as problem:
-        raise _failed(where, problem) from None

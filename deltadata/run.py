@@ -22,9 +22,10 @@ from deltadata.collect import collect
 from deltadata.errors import UserError
 from deltadata.generate import Progress as Progress
 from deltadata.generate import generate
+from deltadata.parquet import groups, read_columns, write_table
 from deltadata.recipe import Recipe
 from deltadata.rows import digest
-from deltadata.store import RECORD, Run, groups, made, read_columns, write_json, write_table
+from deltadata.store import RECORD, Run, made, write_json
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SAMPLE, SIDES, delta, fingerprint, of
 
 PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, tables.PAIRS_NAME, tables.FILTER_NAME, "dataset"

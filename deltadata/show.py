@@ -11,7 +11,8 @@ from typing import Any
 
 from deltadata import tables
 from deltadata.errors import UserError, did_you_mean
-from deltadata.store import groups, read_record
+from deltadata.parquet import groups
+from deltadata.store import read_record
 
 
 def record_rows(run: Path) -> list[dict[str, Any]]:

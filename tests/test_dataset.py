@@ -22,7 +22,7 @@ from ladder import LADDER, do, key, numbers, recipe, small_run, write_parts, wri
 
 from deltadata import card, dataset, filter, measure, pair, run, tables
 from deltadata.errors import UserError
-from deltadata.store import Writer
+from deltadata.parquet import Writer
 from deltadata.tables import BrokenTable
 
 Row = dict[str, Any]

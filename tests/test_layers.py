@@ -16,9 +16,9 @@ PACKAGE = Path(__file__).parents[1] / "deltadata"
 # From the bottom up. A module may import its own row and those below it.
 ROWS = {
     "base": ["__init__", "errors", "tables", "strict", "recipe"],
-    "seams": ["engines", "models", "convert"],
+    "seams": ["engines", "models", "convert", "hub"],
     "pure": ["measure", "pair", "filter", "card"],
-    "run": ["store", "rows", "parts"],
+    "run": ["store", "parquet", "rows", "parts"],
     "effects": ["collect", "imported", "generate", "dataset"],
     "shell": ["run", "screen", "show", "cli", "__main__"],
 }
