@@ -131,7 +131,7 @@ def models(
 
     screen = Screen()
     if name is None:
-        screen.rows("models", known.listing())
+        screen.blocks(known.listing(into))
     elif name not in known.KNOWN:
         raise UserError(f"no model is called {name!r}", where="deltadata models", cure=did_you_mean(name, known.KNOWN))
     else:
@@ -154,7 +154,8 @@ def show(
         return
     from deltadata.screen import Screen
 
-    Screen().rows(table or str(run), found)
+    screen = Screen()
+    screen.rows(str(run), found) if table is None else screen.blocks(found)
 
 
 @app.callback(invoke_without_command=True)

@@ -94,11 +94,17 @@ class Screen:
         dropped = ", ".join(f"{rule} {count}" for rule, count in facts["funnel"].items() if count) or "nothing"
         self.note(f"dropped by rule: {dropped}")
 
+    def blocks(self, rows: list[dict[str, Any]]) -> None:
+        """Records with long values, one below the other."""
+        for row in rows:
+            (first, head), *others = row.items()
+            self.note("\n".join([f"{first}: {head}", *(f"    {column}: {value}" for column, value in others)]))
+
     def rows(self, title: str, rows: list[dict[str, Any]]) -> None:
         """A plain table of records."""
         table = Table(title=Text(title), title_justify="left")
-        for column in rows[0] if rows else ():
-            table.add_column(column, overflow="fold")
+        for i, column in enumerate(rows[0] if rows else ()):
+            table.add_column(column, overflow="fold", no_wrap=i == 0)
         for row in rows:
             table.add_row(*(Text(str(value)) for value in row.values()))
         self.console.print(table)

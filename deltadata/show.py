@@ -24,7 +24,6 @@ def record_rows(run: Path) -> list[dict[str, Any]]:
             "seconds": entry.seconds,
             "finished": entry.finished,
             "fingerprint": entry.fingerprint,
-            "deltadata": entry.versions["deltadata"],
         }
         for name, entry in read_record(run)[1].items()
     ]
