@@ -201,13 +201,16 @@ def _answer(
     calls = 1 if overlap else -(-len(ask.rows) // part_rows)
     for _ in range(calls):
         asked: dict[int, tuple[str, int]] = {}
+        batch = _remember(requests if overlap else islice(requests, part_rows), asked)
         stop.in_part = True
-        for completion in engine.generate(
-            _remember(requests if overlap else islice(requests, part_rows), asked), sampling
-        ):
-            writer.add(*asked.pop(completion.index), completion)
-            progress.advance(completion.response_tokens or 0, completion.error is not None)
-            if overlap and len(writer.rows) == part_rows:
+        try:
+            for completion in engine.generate(batch, sampling):
+                writer.add(*asked.pop(completion.index), completion)
+                progress.advance(completion.response_tokens or 0, completion.error is not None)
+                if overlap and len(writer.rows) == part_rows:
+                    _flush(writer, progress)
+        finally:
+            if overlap:  # whatever ended it, what was answered is kept; a fixed part is whole or not there
                 _flush(writer, progress)
         _flush(writer, progress)
         stop.in_part = False

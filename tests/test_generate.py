@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from openai_server import serve
 from polars.testing import assert_frame_equal
 from project import Project
 
@@ -472,3 +473,27 @@ def test_a_part_with_other_columns_is_refused(tmp_path: Path):
     pl.read_parquet(part).with_columns(pl.col("sample").cast(pl.Int64)).write_parquet(part)
 
     assert "its columns are not those" in project.run(code=2)
+
+
+def test_a_server_that_dies_costs_no_answer_it_gave(tmp_path: Path):
+    """Exit 3 with everything answered so far on disk; with a server again only the rest is asked for."""
+    project = Project(tmp_path, prompts=60)
+    project.recipe["generate"] |= {"engine": "server", "part_rows": 1000, "rungs": [{"name": "strong", "model": "a"}]}
+    project.recipe["generate"]["rungs"].append({"name": "weak", "model": "b"})
+    project.run("collect", "recipe.yaml")
+    with serve(own_process=True, latency=0.2) as server:
+        project.recipe["runtime"] = {"base_url": server.base_url, "concurrency": 4, "retries": 0}
+        process = project.start("generate", "recipe.yaml")
+        while len(server.requests()) < 16:
+            time.sleep(0.02)
+        server.process.kill()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    kept = project.responses().height
+    assert kept >= 8
+
+    with serve(own_process=True) as server:
+        project.recipe["runtime"] = {"base_url": server.base_url, "concurrency": 4}
+        project.run("generate", "recipe.yaml")
+        assert len(server.requests()) == 120 - kept
+    assert project.responses().height == 120
