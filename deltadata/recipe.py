@@ -33,7 +33,6 @@ SAMPLING_NAMES = (
     "allowed_token_ids", "bad_words", "detokenize", "frequency_penalty", "ignore_eos",
     "include_stop_str_in_output", "logit_bias", "min_p", "min_tokens", "presence_penalty", "repetition_penalty",
     "skip_special_tokens", "spaces_between_special_tokens", "stop", "stop_token_ids", "top_k", "top_p",
-    
 )
 # fmt: on
 
