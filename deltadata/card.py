@@ -50,6 +50,7 @@ def closing(recipe: Recipe, record: Mapping[str, Any]) -> dict[str, Any]:
         "measures": measure.NAMES,
         "pairings": filtered.facts["pairings"],
         "funnel": filtered.facts["funnel"],
+        "without_pair": record[tables.PAIRS_NAME].facts["prompts_without_pair"],
     }
 
 
@@ -62,7 +63,7 @@ def _rung(recipe: Recipe, rung: Rung, entry: Any) -> dict[str, Any]:
         "sampling": "as imported" if rung.responses else ", ".join(f"{k} {v}" for k, v in sampling.items()),
         "rows": entry.rows,
         "errors": entry.facts["errors"],
-        "cut_off": entry.facts["cut_off"],
+        "cut_off": "unknown" if rung.responses else entry.facts["cut_off"],
         "license": rung.license or entry.facts.get("license") or "not stated",
     }
 

@@ -194,6 +194,18 @@ def _plain(kind: pl.DataType) -> str:
     return "text" if kind == pl.String else "a number" if kind.is_numeric() else str(kind)
 
 
+def unknown(numbers: pl.DataFrame, rules: list[Rule]) -> dict[str, int]:
+    """How many pairs each rule dropped because its input is null, rules that did not left out."""
+    found = {}
+    for rule in rules:
+        if rule.name == WHERE:  # it sees columns of its own making; what it drops is counted as a whole
+            continue
+        asked = numbers.filter(pl.col(DROPPED_BY) == rule.name).select(rule.keeps.is_null().sum()).item()
+        if asked:
+            found[rule.name] = asked
+    return found
+
+
 def funnel(dropped: pl.Series, rules: list[Rule]) -> dict[str, int]:
     """How many pairs each rule dropped, in the order of the rules, zeros included."""
     counts = dict(dropped.drop_nulls().value_counts().iter_rows())

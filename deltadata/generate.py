@@ -11,7 +11,6 @@ as it likes) a part is whatever finished together: a fuller engine and no such p
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -29,7 +28,7 @@ from deltadata.errors import UserError, did_you_mean
 from deltadata.imported import imported_responses
 from deltadata.parquet import TextColumn, read_columns, write_table
 from deltadata.recipe import Recipe, Rung
-from deltadata.store import Run, write_json
+from deltadata.store import Drift, Run, write_json
 
 # Which keys under `runtime:` belong to which engine; what no other engine takes is an argument of vLLM's.
 RUNTIME_KEYS = {
@@ -74,8 +73,11 @@ def generate(
     Raises UserError on drift, OutsideError when an engine fails (finished parts stay), KeyboardInterrupt on Ctrl-C.
     """
     prompts = read_columns(run.path / "prompts.parquet", [tables.PROMPT_ID])
-    for rung in recipe.generate.rungs:  # all refusals before any work
-        _settle_drift(run, rung, parts.spec_of(recipe, rung, recipe_dir), overwrite)
+    drifted = drifts(run, recipe, recipe_dir)
+    if drifted and not overwrite:
+        run.refuse_drift(drifted)
+    for drift in drifted:
+        progress.note(f"{drift.table}: {drift.costs}; the former ones: {_move_aside(run, drift)}")
     for rung in recipe.generate.rungs if retry else []:
         if not rung.responses and (removed := parts.without_failed(run.path, rung.name)):
             progress.note(f"{rung.name}: {removed} failed response(s) are asked for again")
@@ -94,17 +96,30 @@ def generate(
     return added
 
 
-def _settle_drift(run: Run, rung: Rung, spec: dict[str, Any], overwrite: bool) -> None:
-    """Parts that another spec made are refused, or removed when told to overwrite."""
-    have = parts.read(run.path, rung.name)
-    drifted = [old for old in have.specs if not parts.same(old, spec)]
-    if not drifted:
-        return
-    if not overwrite:
-        costs = f"that removes and makes anew its {have.keys.height} responses"
-        run.refuse_drift(tables.ladder_name(rung.name), drifted[0], spec, costs)
-    run.forget(tables.ladder_name(rung.name))
-    shutil.rmtree(parts.folder(run.path, rung.name))
+def drifts(run: Run, recipe: Recipe, recipe_dir: Path) -> list[Drift]:
+    """Rungs whose parts were made by other fields than the recipe has now."""
+    found = []
+    for rung in recipe.generate.rungs:
+        spec, have = parts.spec_of(recipe, rung, recipe_dir), parts.read(run.path, rung.name)
+        old = next((old for old in have.specs if not parts.same(old, spec)), None)
+        if old is not None:
+            costs = f"{have.keys.height} responses of {rung.name} are moved aside and MADE ANEW"
+            found.append(Drift(tables.ladder_name(rung.name), old, spec, costs))
+    return found
+
+
+def _move_aside(run: Run, drift: Drift) -> Path:
+    """No token is ever lost: overwritten responses go to replaced/."""
+    folder = run.path / drift.table
+    place = run.path / "replaced" / f"{folder.name}-{tables.fingerprint(drift.old)}"
+    number = 1
+    while place.exists():
+        number += 1
+        place = place.with_name(f"{place.name.partition('.')[0]}.{number}")
+    run.forget(drift.table)
+    place.parent.mkdir(exist_ok=True)
+    folder.rename(place)
+    return place
 
 
 def _ask(run: Run, recipe: Recipe, rung: Rung, prompts: pl.DataFrame) -> Ask:

@@ -67,7 +67,7 @@ class Collect(Section):
     limit: int | None = Field(default=None, gt=0)
     """how many prompts to take, as a seeded sample that keeps its members when the limit grows"""
     max_bad: float = Field(default=0.01, ge=0, le=1)
-    """share of a pool's rows that may be bad (they are written aside) before the pool is refused"""
+    """share of a pool's rows that may be bad (they are written aside), or 10 rows where that is more"""
 
 
 class Sampling(Section):
@@ -124,7 +124,8 @@ class Rung(Section):
     @model_validator(mode="after")
     def _one_source(self) -> Rung:
         if (self.model is None) == (self.responses is None):
-            raise ValueError("a rung has either `model` or `responses`")
+            has = "neither" if self.model is None else "both"
+            raise ValueError(f"a rung has either `model` or `responses`, and {self.name!r} has {has}; keep one of them")
         source, idle = "model", ["select", "prompt", "response"]
         if self.model is None:
             source, idle = "responses", ["engine", "system", "sampling", "chat_template_kwargs"]

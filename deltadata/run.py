@@ -21,11 +21,11 @@ from deltadata import card, dataset, filter, measure, pair, parts, recipe, table
 from deltadata.collect import collect
 from deltadata.errors import UserError
 from deltadata.generate import Progress as Progress
-from deltadata.generate import generate
+from deltadata.generate import drifts, generate
 from deltadata.parquet import groups, read_columns, write_table
 from deltadata.recipe import Recipe
 from deltadata.rows import digest
-from deltadata.store import RECORD, Run, made, write_json
+from deltadata.store import RECORD, Drift, Run, made, write_json
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SAMPLE, SIDES, delta, fingerprint, of
 
 PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, tables.PAIRS_NAME, tables.FILTER_NAME, "dataset"
@@ -47,7 +47,7 @@ class Job(NamedTuple):
 
     def need(self, table: str, stage: str) -> str:
         """The fingerprint of a finished table. Raises UserError naming the command that makes it."""
-        return self.run.entry(table, f"deltadata {stage} {self.recipe_path}").fingerprint
+        return self.run.entry(table, f"deltadata {stage} {self.recipe_path} --run {self.run.path}").fingerprint
 
     @property
     def prompts_file(self) -> Path:
@@ -78,10 +78,17 @@ def _settled(job: Job, table: str, spec: dict[str, Any], inputs: dict[str, Any])
     return False
 
 
+def _drift(job: Job, table: str, spec: dict[str, Any]) -> list[Drift]:
+    """The table's drift, if it was made by other fields than the recipe has now."""
+    if job.run.state(table, spec, {}, job.made(table)) != "drift":
+        return []
+    return [Drift(table, job.run.record[table].spec, spec, COSTS[table])]
+
+
 def _refuse_drift(job: Job, table: str, spec: dict[str, Any]) -> None:
-    """Raises UserError when the table was made by other fields than the recipe has now, unless overwriting."""
-    if not job.overwrite and job.run.state(table, spec, {}, job.made(table)) == "drift":
-        job.run.refuse_drift(table, job.run.record[table].spec, spec, COSTS[table])
+    """Raises UserError on drift, unless overwriting."""
+    if not job.overwrite and (drift := _drift(job, table, spec)):
+        job.run.refuse_drift(drift)
 
 
 # What --overwrite would cost, for the message that proposes it.
@@ -234,7 +241,13 @@ def pair_numbers(pairs_file: Path) -> pl.DataFrame:
 
 
 def _finish_filter(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule], seconds: float) -> None:
-    facts = {"funnel": filter.funnel(numbers[DROPPED_BY], rules), "pairings": summary(numbers)}
+    unknown = filter.unknown(numbers, rules)
+    for rule, count in unknown.items():
+        job.progress.note(
+            f"{rule}: {count} pair(s) dropped since what it asks for is unknown "
+            "(imported responses have no token counts; `measure: characters` is always known)"
+        )
+    facts = {"funnel": filter.funnel(numbers[DROPPED_BY], rules), "unknown": unknown, "pairings": summary(numbers)}
     kept = numbers[DROPPED_BY].null_count()
     inputs = {"pairs": job.run.record[PAIRS].fingerprint}
     job.run.finish(FILTER, kept, seconds, _filter_spec(job), inputs, facts, [job.pairs_file])
@@ -302,7 +315,8 @@ def _nothing_kept(job: Job) -> UserError:
     return UserError(
         f"every pair was dropped ({dropped})",
         where="filter.rules",
-        cure="loosen the filter and add --overwrite; nothing is generated again",
+        cure="loosen the filter and add --overwrite; nothing is generated again"
+        + ("; dataset/ still holds the former rows" if job.made(DATASET).exists() else ""),
     )
 
 
@@ -333,7 +347,10 @@ def run_all(job: Job) -> bool:
     """Every stage up to dataset/. Returns whether anything was done."""
     filter.rules(job.recipe)  # the user's mistakes first, before anything takes time
     pair.planned(job.recipe)
+    drifted = drifts(job.run, job.recipe, job.recipe_dir)
     for table, spec in ((PAIRS, _pair_spec(job)), (FILTER, _filter_spec(job)), (DATASET, _dataset_spec(job))):
-        _refuse_drift(job, table, spec)
+        drifted += _drift(job, table, spec)
+    if drifted and not job.overwrite:  # all of it at once, and before anything takes time
+        job.run.refuse_drift(drifted)
     done = [run_collect(job), run_generate(job), run_pair(job, also_filter=True), run_filter(job), run_dataset(job)]
     return any(done)

@@ -79,10 +79,8 @@ class Screen:
 
     def closing(self, facts: dict[str, Any]) -> None:
         """Rows in, kept and dropped, mean deltas, where the dataset lies, what to do next."""
-        table = Table(
-            title=f"{facts['name']}: {facts['kept']} of {facts['pairs']} pairs kept; mean delta (chosen - rejected) of",
-            title_justify="left",
-        )
+        counts = f"{facts['name']}: {facts['kept']} of {facts['pairs']} pairs kept"
+        table = Table(title=f"{counts}; mean delta (chosen - rejected) of all pairs", title_justify="left")
         table.add_column("pairing", overflow="fold")
         for column in ("pairs", "kept", *facts["measures"]):
             table.add_column(column, justify="right", no_wrap=True)
@@ -93,6 +91,8 @@ class Screen:
         self.console.print(table)
         dropped = ", ".join(f"{rule} {count}" for rule, count in facts["funnel"].items() if count) or "nothing"
         self.note(f"dropped by rule: {dropped}")
+        if facts["without_pair"]:
+            self.note(f"{facts['without_pair']} prompt(s) have no pair: a rung has no answer to them")
 
     def blocks(self, rows: list[dict[str, Any]]) -> None:
         """Records with long values, one below the other."""

@@ -101,6 +101,15 @@ class Entry(NamedTuple):
         return fingerprint([self.spec, self.inputs])
 
 
+class Drift(NamedTuple):
+    """A table whose spec is another than the recipe's, and what overwriting it would cost."""
+
+    table: str
+    old: dict[str, Any]
+    new: dict[str, Any]
+    costs: str
+
+
 def made(rows: int, seconds: float, spec: dict[str, Any], inputs: dict[str, Any], facts: dict[str, Any]) -> Entry:
     """The entry of a table made now."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -133,11 +142,13 @@ class Run:
             raise UserError(f"the table {table!r} is not finished", where=str(self.path), cure=cure)
         return self.record[table]
 
-    def refuse_drift(self, table: str, old: dict[str, Any], spec: dict[str, Any], costs: str) -> None:
-        """Raises UserError naming the fields that differ between what made `table` and what the recipe says now."""
+    def refuse_drift(self, drifts: list[Drift]) -> None:
+        """Raises UserError naming the fields that differ between what made the tables and what the recipe says now."""
+        told = [f"{drift.table}: " + ("\n    ".join(["", *changes(drift.old, drift.new)])) for drift in drifts]
+        costs = "; ".join(dict.fromkeys(drift.costs for drift in drifts))
         raise UserError(
-            "the recipe no longer says what made this table:\n    " + "\n    ".join(changes(old, spec)),
-            where=f"{self.path}: {table}",
+            "the recipe no longer says what made\n  " + "\n  ".join(told),
+            where=str(self.path),
             cure=f"set the fields back, give another --run folder, or add --overwrite ({costs})",
         )
 

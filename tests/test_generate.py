@@ -152,9 +152,39 @@ def test_another_temperature_is_refused_naming_it_and_overwrite_regenerates_that
     refused = project.run(code=2)
     assert "sampling.temperature: 1.0 -> 0.7" in refused
     assert project.requests() == {"a": 40, "b": 40}
-    project.run("run", "recipe.yaml", "--overwrite")
+    before = pl.read_parquet(project.path / "responses" / "weak" / "*.parquet")
+    said = project.run("run", "recipe.yaml", "--overwrite")
 
     assert project.requests() == {"a": 40, "b": 80}
+    assert "responses/weak: 40 responses of weak are moved aside and MADE ANEW" in said
+    assert_frame_equal(before, pl.read_parquet(project.path / "replaced" / "weak-*" / "*.parquet"))
+
+
+def test_all_drift_is_refused_at_once_with_what_each_would_cost(tmp_path: Path):
+    """Nobody who means a filter overwrites responses unawares."""
+    project = Project(tmp_path)
+    project.run()
+    project.recipe["generate"]["rungs"][1]["sampling"]["temperature"] = 0.7
+    project.recipe["filter"] = {"rules": []}
+
+    refused = project.run(code=2)
+
+    assert "sampling.temperature: 1.0 -> 0.7" in refused
+    assert "filter.rules: " in refused
+    assert "40 responses of weak are moved aside and MADE ANEW" in refused
+
+
+def test_pairs_dropped_for_want_of_a_number_are_said_to_be(tmp_path: Path):
+    """A rule with null input drops, and says so: imported responses have no token counts."""
+    project = Project(tmp_path, prompts=5)
+    lines = [f'{{"prompt": "Tell me about number {i}.", "response": "It is {i}."}}' for i in range(4)]
+    (tmp_path / "old.jsonl").write_text("\n".join(lines))
+    project.recipe["generate"]["rungs"][1] = {"name": "old", "responses": "old.jsonl"}
+    project.recipe["filter"] = {"rules": [{"max_length_delta": 100}]}
+
+    said = project.run(code=2)
+
+    assert "max_length_delta: 4 pair(s) dropped since what it asks for is unknown" in said
 
 
 def test_drift_is_refused_even_when_the_rung_was_killed_before_its_record(tmp_path: Path):
