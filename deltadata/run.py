@@ -94,9 +94,9 @@ def _refuse_drift(job: Job, table: str, spec: dict[str, Any]) -> None:
 # What --overwrite would cost, for the message that proposes it.
 COSTS = {
     PROMPTS: "prompts are collected anew; responses stay",
-    PAIRS: "pairs are made anew from the responses; nothing is generated",
-    FILTER: "pairs are filtered anew; nothing is generated",
-    DATASET: "the folder is written anew; nothing is generated",
+    PAIRS: "pairs are made anew from the responses without asking a model",
+    FILTER: "pairs are filtered anew without asking a model",
+    DATASET: "the dataset folder is written anew",
 }
 
 
