@@ -136,7 +136,16 @@ def test_the_card_has_no_empty_place(tmp_path: Path) -> None:
     text = (tmp_path / "run" / "dataset" / "README.md").read_text()
     assert not re.search(r"None|nan|undefined|More Information|TODO|\{\{|\}\}|\{%|\|[ \t]*\|", text)
     rows = table_rows(text)
-    assert ["frail", "responses from frail.jsonl", "imported", "as imported", "24", "0", "unknown", "not stated"] in rows
+    assert [
+        "frail",
+        "responses from frail.jsonl",
+        "imported",
+        "as imported",
+        "24",
+        "0",
+        "unknown",
+        "not stated",
+    ] in rows
     assert [row[:2] for row in rows if row[0] in ("strong", "middle") and len(row) == 7] == [
         ["strong", "middle"],
         ["strong", "frail"],
