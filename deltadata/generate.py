@@ -72,7 +72,7 @@ def generate(
 
     Raises UserError on drift, OutsideError when an engine fails (finished parts stay), KeyboardInterrupt on Ctrl-C.
     """
-    prompts = read_columns(run.path / "prompts.parquet", [tables.PROMPT_ID])
+    prompts = read_columns(run.path / tables.PROMPTS_FILE, [tables.PROMPT_ID])
     drifted = drifts(run, recipe, recipe_dir)
     if drifted and not overwrite:
         run.refuse_drift(drifted)
@@ -248,7 +248,7 @@ class Request(NamedTuple):
 
 def _requests(run: Run, recipe: Recipe, ask: Ask, stop: Stop) -> Iterator[Request]:
     """What is missing, a part's worth of prompts in memory at a time; ends at a part's border once asked to stop."""
-    prompts = run.path / "prompts.parquet"
+    prompts = run.path / tables.PROMPTS_FILE
     ids, texts = TextColumn([prompts], tables.PROMPT_ID), TextColumn([prompts], tables.PROMPT)
     rung, part_rows = ask.rung, recipe.generate.part_rows
     for start in range(0, len(ask.rows), part_rows):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,15 +55,23 @@ def read(run: Path, rung: str) -> Parts:
     facts: list[dict[str, Any]] = []
     digests: list[str] = []
     for path in files:
-        with open_parquet(path, RESPONSES.schema) as file:
-            keys.append(pl.DataFrame(file.read(columns=list(RESPONSES.key), use_threads=False)))
-            told = file.schema_arrow.metadata or {}
+        status = path.stat()
+        part_keys, told = _keys_and_footer(path, status.st_ino, status.st_mtime_ns, status.st_size)
+        keys.append(part_keys)
         digests.append(told.get(DIGEST, b"").decode())
         for key, found in ((SPEC, specs), (FACTS, facts)):
             value = json.loads(told.get(key, b"{}"))
             if value not in found:
                 found.append(value)
     return Parts(files, pl.concat(keys), specs, facts, digests)
+
+
+@cache
+def _keys_and_footer(path: Path, _inode: int, _changed: int, _size: int) -> tuple[pl.DataFrame, dict[bytes, bytes]]:
+    """Read once for each state of the file: the stages ask for a rung's parts several times in one run."""
+    with open_parquet(path, RESPONSES.schema) as file:
+        keys = pl.DataFrame(file.read(columns=list(RESPONSES.key), use_threads=False))
+        return keys, file.schema_arrow.metadata or {}
 
 
 def checked(path: Path, rung: str) -> pl.DataFrame:

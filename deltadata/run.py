@@ -51,7 +51,7 @@ class Job(NamedTuple):
 
     @property
     def prompts_file(self) -> Path:
-        return self.run.path / "prompts.parquet"
+        return self.run.path / tables.PROMPTS_FILE
 
     @property
     def pairs_file(self) -> Path:
@@ -297,8 +297,7 @@ def run_dataset(job: Job) -> bool:
         (new / "recipe.yaml").write_text(recipe.dump(job.recipe, published=True), encoding="utf-8")
         rows = sum(split.rows for split in splits if split.config == dataset.DEFAULT)
         sizes = {f"{folder.name}/{path.relative_to(new)}": path.stat().st_size for path in new.rglob("*.*")}
-        entry = made(rows, time.monotonic() - began, spec, inputs, facts)
-        job.run.record[DATASET] = entry._replace(files=sizes)
+        job.run.record[DATASET] = made(rows, time.monotonic() - began, spec, inputs, facts, sizes)
         write_json(new / RECORD, job.run.told())
     job.run.save()
     return True

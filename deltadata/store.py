@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from deltadata import __version__
 from deltadata.errors import OutsideError, UserError
-from deltadata.tables import fingerprint
+from deltadata.tables import PROMPTS_FILE, RESPONSES, fingerprint
 
 RECORD, LOCK, HOLDER = "record.json", ".lock", ".lock-holder"
 
@@ -110,10 +110,17 @@ class Drift(NamedTuple):
     costs: str
 
 
-def made(rows: int, seconds: float, spec: dict[str, Any], inputs: dict[str, Any], facts: dict[str, Any]) -> Entry:
+def made(
+    rows: int,
+    seconds: float,
+    spec: dict[str, Any],
+    inputs: dict[str, Any],
+    facts: dict[str, Any],
+    files: dict[str, int],
+) -> Entry:
     """The entry of a table made now."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Entry(rows, round(seconds, 3), spec, inputs, facts, versions(), stamp, {})
+    return Entry(rows, round(seconds, 3), spec, inputs, facts, versions(), stamp, files)
 
 
 class Run:
@@ -164,7 +171,7 @@ class Run:
     ) -> None:
         """Write the table's record: from here on it is finished."""
         sizes = {str(path.relative_to(self.path)): path.stat().st_size for path in files}
-        self.record[table] = made(rows, seconds, spec, inputs, facts or {})._replace(files=sizes)
+        self.record[table] = made(rows, seconds, spec, inputs, facts or {}, sizes)
         self.save()
 
     def forget(self, table: str) -> None:
@@ -252,4 +259,4 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
 def _is_ours(path: Path) -> bool:
     """Whether a folder is a run, or the rest of one whose record was lost, or has nothing in it."""
     names = {entry.name for entry in path.iterdir()} - {LOCK, HOLDER}
-    return not names or bool(names & {RECORD, "responses", "prompts.parquet"})
+    return not names or bool(names & {RECORD, RESPONSES.name, PROMPTS_FILE})

@@ -114,6 +114,7 @@ PAIR_KEY = (PROMPT_ID, *(of(side, column) for side in SIDES for column in (MODEL
 _SIDE_FACTS = ((MODEL, pa.string()), (SAMPLE, pa.uint32()), (TOKENS, pa.uint32()), (FINISH, pa.string()))
 
 
+PROMPTS_FILE = f"{PROMPTS.name}.parquet"
 PAIRS_NAME, FILTER_NAME = "pairs", "filter"  # in the record: the table, and its column `dropped_by`
 
 
