@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deltadata import __version__, measure, tables
-from deltadata.recipe import Recipe, Rung
-from deltadata.tables import fingerprint
+from deltadata.pair import measures
+from deltadata.recipe import ByScore, Recipe, Rung
+from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, REJECTED, fingerprint, measured, of
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 TAGS = ["dpo", "preference", "synthetic", "trl", "deltadata", "delta-learning"]
@@ -47,11 +49,35 @@ def closing(recipe: Recipe, record: Mapping[str, Any]) -> dict[str, Any]:
         "name": recipe.name,
         "kept": filtered.rows,
         "pairs": record[tables.PAIRS_NAME].rows,
-        "measures": measure.NAMES,
+        "measures": measures(recipe),
+        "lead": lead_measures(recipe, filtered.facts["pairings"]),
         "pairings": filtered.facts["pairings"],
         "funnel": filtered.facts["funnel"],
         "without_pair": record[tables.PAIRS_NAME].facts["prompts_without_pair"],
+        "without_pair_since": "their candidates' scores are not far enough apart"
+        if isinstance(recipe.pair.pairings, ByScore)
+        else "a rung has no answer to them",
     }
+
+
+def lead_measures(recipe: Recipe, found: list[dict[str, Any]]) -> list[str]:
+    """What a small table shows: the scorers, and the length that is known."""
+    names = [name for name in measures(recipe) if any(pairing["delta"][name] is not None for pairing in found)]
+    lengths = [measure.tokens.__name__, measure.characters.__name__, measure.response_ratio.__name__]
+    return [*(score.name for score in recipe.score if score.name in names), *(n for n in lengths if n in names)]
+
+
+def pairings(numbers: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+    """Per pairing (in order): pairs, kept, and the mean of all that is measured, over all pairs and over the kept."""
+    kept = pl.col(DROPPED_BY).is_null()
+    columns = {name: pl.col(measured(name)) for name in names}
+    found = numbers.group_by(of(CHOSEN, MODEL), of(REJECTED, MODEL), maintain_order=True).agg(
+        pairs=pl.len(),
+        kept=kept.sum(),
+        delta=pl.struct([column.mean().alias(name) for name, column in columns.items()]),
+        delta_kept=pl.struct([column.filter(kept).mean().alias(name) for name, column in columns.items()]),
+    )
+    return found.rename({of(CHOSEN, MODEL): CHOSEN, of(REJECTED, MODEL): REJECTED}).to_dicts()
 
 
 def _rung(recipe: Recipe, rung: Rung, entry: Any) -> dict[str, Any]:

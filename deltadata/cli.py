@@ -35,6 +35,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="rebuild tables tha
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 
 
+DRY_FILTER = "filter --dry-run"
+
+
 def _load(path: Path, sets: list[str]) -> Recipe:
     from deltadata.recipe import load
 
@@ -56,6 +59,10 @@ def _work(
     try:
         with open_run(place, recipe.name) as opened:
             job = run.Job(opened, recipe, path, screen, overwrite, retry)
+            if stage == DRY_FILTER:
+                screen.funnel(run.would_report(job))
+                screen.note("a dry run: nothing was changed")
+                return
             did = run.STAGES[stage](job) if stage else run.run_all(job)
             if not did:
                 screen.note(f"{opened.path}: nothing to do, {stage or 'everything'} is up to date")
@@ -93,15 +100,46 @@ def generate(
 
 
 @app.command()
+def score(recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False) -> None:
+    """Responses to scores, by every scorer of the recipe."""
+    _work(recipe, set_, run, overwrite, "score")
+
+
+@app.command()
 def pair(recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False) -> None:
     """Responses to pairs.parquet with every delta."""
     _work(recipe, set_, run, overwrite, "pair")
 
 
 @app.command()
-def filter(recipe: RecipePath, set_: Sets = [], run: RunFolder = None, overwrite: Overwrite = False) -> None:
+def filter(
+    recipe: RecipePath,
+    set_: Sets = [],
+    run: RunFolder = None,
+    overwrite: Overwrite = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would go; change nothing")] = False,
+) -> None:
     """Give every dropped pair its reason."""
-    _work(recipe, set_, run, overwrite, "filter")
+    _work(recipe, set_, run, overwrite, DRY_FILTER if dry_run else "filter")
+
+
+@app.command()
+def report(
+    run: RunPath,
+    as_json: Annotated[bool, typer.Option("--json", help="report.json on stdout")] = False,
+    numbers_only: Annotated[bool, typer.Option("--numbers-only", help="no pictures, no page")] = False,
+) -> None:
+    """How large the deltas are and whose order they follow: tables, report.html, plots/*.png."""
+    from deltadata.reports import JSON_FILE, PAGE_FILE, make
+    from deltadata.screen import Screen
+
+    told = make(run, drawn=not numbers_only)
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False, indent=1))
+        return
+    screen = Screen()
+    screen.report(told)
+    screen.note(f"{'open ' + str(run / PAGE_FILE) if not numbers_only else 'all of it'}; numbers: {run / JSON_FILE}")
 
 
 @app.command()

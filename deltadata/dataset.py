@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +17,25 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from deltadata import tables
-from deltadata.pair import ORDER, ROW
-from deltadata.parquet import SHARD_BYTES, TextColumn, Writer, groups, open_parquet, writing
+from deltadata import measure, tables
+from deltadata.pair import EMPTY, ORDER, ROW, SAME_TEXT
+from deltadata.parquet import SHARD_BYTES, TextColumn, Writer, groups, open_parquet, read_columns, writing
 from deltadata.store import disk
-from deltadata.tables import CONTENT, DROPPED_BY, MODEL, PROMPT, PROMPT_ID, ROLE, SAMPLE, SIDES, of
+from deltadata.tables import (
+    CHOSEN,
+    CONTENT,
+    DROPPED_BY,
+    MODEL,
+    PROMPT,
+    PROMPT_ID,
+    PROMPT_TOKENS,
+    REJECTED,
+    ROLE,
+    SAMPLE,
+    SIDES,
+    SIMILARITY,
+    of,
+)
 
 BATCH = 1024  # pairs whose text is in memory at once
 TRAIN, TEST = "train", "test"
@@ -52,6 +66,43 @@ def write_pairs(
             )
             tables.check_rows(contract, pl.DataFrame(table), str(path))
             writer.write(table)
+
+
+def similarities(numbers: pl.DataFrame, responses: dict[str, list[Path]]) -> pl.Series:
+    """How alike the two texts of each pair are (see `measure.similarity`), read in a pass of its own."""
+    texts = {side: LadderColumn(responses, tables.RESPONSE) for side in SIDES}
+    found = [pl.Series(SIMILARITY, [], dtype=pl.Float64)]
+    for batch in numbers.iter_slices(BATCH):
+        two = (pl.Series(texts[side].take(batch[of(side, MODEL)], batch[of(side, ROW)])) for side in SIDES)
+        found.append(measure.similarity(*two).alias(SIMILARITY))
+    return pl.concat(found)
+
+
+def pair_numbers(pairs: Path, responses: dict[str, list[Path]], sides: Collection[str] = ()) -> pl.DataFrame:
+    """The pairs without their text, what is known of the texts, and both sides' values of the measures in `sides`."""
+    text = {side: tables.last_text(side) for side in SIDES}
+    wanted = [name for name in measure.OF_TEXT if name in sides]
+    narrow = [
+        pl.DataFrame(group).select(
+            pl.exclude([PROMPT, *SIDES]),
+            *((text[side].str.strip_chars() == "").alias(of(side, EMPTY)) for side in SIDES),
+            (text[CHOSEN] == text[REJECTED]).alias(SAME_TEXT),
+            *(measure.of_text(name, text[side]).alias(of(side, name)) for name in wanted for side in SIDES),
+        )
+        for group in groups(pairs, without=(PROMPT,))
+    ]
+    numbers = pl.concat(narrow)
+    for side in SIDES if PROMPT_TOKENS in sides else ():
+        numbers = _with_prompt_tokens(numbers, side, responses)
+    return numbers
+
+
+def _with_prompt_tokens(numbers: pl.DataFrame, side: str, responses: dict[str, list[Path]]) -> pl.DataFrame:
+    columns = [*tables.RESPONSES.key, PROMPT_TOKENS]
+    counted = pl.concat(read_columns(path, columns) for paths in responses.values() for path in paths)
+    named = counted.rename({name: of(side, name) for name in columns if name != PROMPT_ID})
+    key = [PROMPT_ID, of(side, MODEL), of(side, SAMPLE)]
+    return numbers.join(named, on=key, how="left", maintain_order="left")
 
 
 class LadderColumn:
@@ -149,6 +200,18 @@ def _write_split(folder: Path, pairs: Path, split: str, which: pl.Expr) -> Split
             yield group.select(default_columns(group.schema.names)).filter(chosen_rows.to_arrow())
 
     return write_shards(folder, DEFAULT, split, rows())
+
+
+def places(prompts: Path, responses: dict[str, list[Path]], samples: dict[str, int]) -> pl.DataFrame:
+    """Where each response of a collected prompt lies, in order of prompt, rung and sample: ORDER, MODEL, ROW."""
+    order = read_columns(prompts, [PROMPT_ID]).with_row_index(ORDER)
+    frames = [
+        pl.concat([read_columns(path, tables.RESPONSES.key) for path in paths]).with_row_index(ROW)
+        for paths in responses.values()
+    ]
+    asked = pl.col(SAMPLE) < pl.col(MODEL).replace_strict(samples, return_dtype=pl.Int64)
+    there = pl.concat(frames).filter(asked).join(order, on=PROMPT_ID)
+    return there.sort(ORDER, pl.col(MODEL).cast(pl.Enum(list(responses))), SAMPLE).select(ORDER, MODEL, ROW)
 
 
 def write_ladder(folder: Path, prompts: Path, places: pl.DataFrame, responses: dict[str, list[Path]]) -> Split:

@@ -1,76 +1,45 @@
 """PAIRS to PAIRS with `dropped_by`: every drop has the name of the first rule that asked for it.
 
-    deltadata filter RECIPE
+    deltadata filter RECIPE --dry-run      # what would go, and what it would do to the deltas
 
-A rule is one function here that returns what a kept pair must fulfil; null does not fulfil. To add one, write the
-function and name it in RULES; its parameters are what the recipe may give. Two rules always hold, named or not:
-a kept pair's texts differ, and neither is empty.
+The rules themselves are in rules.py. Here they are read from the recipe and applied in its order, each to what the
+ones before it left; null never fulfils one.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import polars as pl
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from deltadata import measure
+from deltadata import measure, pair, tables
 from deltadata.errors import UserError, did_you_mean
-from deltadata.pair import EMPTY, SAME_TEXT
 from deltadata.recipe import Recipe
-from deltadata.tables import DROPPED_BY, FINISH, MESSAGES, SIDES, delta, empty, of, pairs
+from deltadata.rules import ALWAYS, RULES, Choose, Keeps, Measure, Share
+from deltadata.tables import DROPPED_BY, MESSAGES, PAIR_KEY, SIDES, delta, empty, of, pairs
 
 RESPONSE_RATIO = "response_ratio"
 WHERE = "where"
 MOST_SQL = 2000  # polars takes the square of the length, and its parser a stack
 # The nodes, in polars' JSON of an expression, of every SQL function that looks beyond its own row; a test lists those.
 _OVER_PAIRS = re.compile(r'"(Agg|Over|Explode|Quantile|Correlation)":|(?<!"String":)"Len"')
-
-
-def not_empty() -> pl.Expr:
-    """Neither response is empty or white space."""
-    return pl.all_horizontal(~pl.col(of(side, EMPTY)) for side in SIDES)
-
-
-def texts_differ() -> pl.Expr:
-    """The two responses are not the same text."""
-    return ~pl.col(SAME_TEXT)
-
-
-def finished() -> pl.Expr:
-    """Both responses ended by themselves (finish_reason stop), not at max_tokens."""
-    return pl.all_horizontal(pl.col(of(side, FINISH)) == "stop" for side in SIDES)
-
-
-def max_length_delta(at_most: float, measure: str = "tokens") -> pl.Expr:
-    """|length(chosen) - length(rejected)| <= at_most, in tokens or another measure (OLMo 3 uses 100 tokens)."""
-    return pl.col(_known_delta(measure)).abs() <= at_most
-
-
-def min_delta(at_least: float, measure: str) -> pl.Expr:
-    """The measure's delta is at least this."""
-    return pl.col(_known_delta(measure)) >= at_least
-
-
-RULES: dict[str, Callable[..., pl.Expr]] = {
-    rule.__name__: rule for rule in (not_empty, texts_differ, finished, max_length_delta, min_delta)
-}
-ALWAYS = (not_empty.__name__, texts_differ.__name__)
-REASONS = [*RULES, WHERE]
-
-
-def _known_delta(name: str) -> str:
-    if name not in measure.NAMES:
-        raise UserError(f"no measure is called {name!r}; {did_you_mean(name, measure.NAMES)}", cure="name a measure")
-    return delta(name)
+_PLACE = "pair_row"
 
 
 class Rule(NamedTuple):
+    """A rule of the recipe under the name of its reason: the second `min_delta` is `min_delta_2`."""
+
     name: str
-    keeps: pl.Expr
+    keeps: Keeps
+    seed: int = 0
+
+    @property
+    def inputs(self) -> set[str]:
+        """The columns it looks at."""
+        return set(self.keeps.meta.root_names()) if isinstance(self.keeps, pl.Expr) else {*self.keeps.columns}
 
 
 def rules(recipe: Recipe) -> list[Rule]:
@@ -78,12 +47,26 @@ def rules(recipe: Recipe) -> list[Rule]:
 
     Raises UserError for an unknown rule, measure or parameter, or SQL that is no expression over the pairs' columns.
     """
-    asked = [_read_rule(given, f"filter.rules[{i}]") for i, given in enumerate(recipe.filter.rules)]
-    always = [Rule(name, RULES[name]()) for name in ALWAYS if name not in [rule.name for rule in asked]]
-    return [*always, *asked, *([_read_where(recipe.filter.where)] if recipe.filter.where else [])]
+    asked = [_read_rule(rule, f"filter.rules[{i}]", recipe) for i, rule in enumerate(recipe.filter.rules)]
+    given = [_read_rule(name, "", recipe) for name in ALWAYS if name not in [rule.name for rule in asked]]
+    found = [*given, *asked, *([_read_where(recipe)] if recipe.filter.where else [])]
+    names = [rule.name for rule in found]
+    counts = [names[: i + 1].count(name) for i, name in enumerate(names)]
+    return [rule._replace(name=f"{rule.name}_{n}") if n > 1 else rule for rule, n in zip(found, counts, strict=True)]
 
 
-def _read_rule(given: str | dict[str, Any], where: str) -> Rule:
+def always(found: list[Rule]) -> list[Rule]:
+    """Those of them that hold whatever the recipe says."""
+    return [rule for rule in found if rule.name in ALWAYS]
+
+
+def sides(found: list[Rule]) -> set[str]:
+    """What the rules ask of a side's text that pairs.parquet does not hold: measures, and the tokens of the prompt."""
+    values = {of(side, name): name for side in SIDES for name in (*measure.OF_TEXT, tables.PROMPT_TOKENS)}
+    return {values[column] for rule in found for column in rule.inputs if column in values}
+
+
+def _read_rule(given: str | dict[str, Any], where: str, recipe: Recipe) -> Rule:
     """`finished`, `{max_length_delta: 100}` or `{min_delta: {measure: tokens, at_least: 0}}`."""
     if isinstance(given, dict) and len(given) != 1:
         raise UserError(f"{given!r} is not one rule", where=where, cure="write `- rule` or `- {rule: value}`")
@@ -100,30 +83,47 @@ def _read_rule(given: str | dict[str, Any], where: str) -> Rule:
     missing = [key for key, parameter in takes.items() if parameter.default is parameter.empty and key not in arguments]
     if missing:
         raise UserError(f"{name} needs {', '.join(missing)}", where=where, cure=f"{{{name}: {{{missing[0]}: …}}}}")
-    for key, argument in arguments.items():
-        kind = {"float": float, "str": str}[str(takes[key].annotation)]
-        try:
-            TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(argument)
-        except ValidationError:
-            raise UserError(
-                f"{name}: {key} is a {'number' if kind is float else 'text'}, not {argument!r}",
-                where=where,
-                cure="mend it",
-            ) from None
+    kinds = get_type_hints(RULES[name])
+    for key in takes:
+        argument = arguments.get(key, takes[key].default)
+        _check_argument(f"{name}: {key}", kinds[key], argument, where, recipe)
+    return Rule(name, RULES[name](**arguments), recipe.seed)
+
+
+def _check_argument(whose: str, kind: Any, given: Any, where: str, recipe: Recipe) -> None:
+    """Raises UserError unless `given` is of the parameter's kind: a number, one of a choice, a measure."""
+    if (choice := get_args(kind)) and given not in choice:
+        raise UserError(f"{whose} is one of {', '.join(choice)}, not {given!r}", where=where, cure="name one of them")
+    plain = float if kind in (float, Share) else str
     try:
-        return Rule(name, RULES[name](**arguments))
-    except UserError as problem:
-        raise UserError(problem.what, where=where, cure=problem.cure) from None
+        TypeAdapter(plain, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(given)
+    except ValidationError:
+        noun = "a number" if plain is float else "a text"
+        raise UserError(f"{whose} is {noun}, not {given!r}", where=where, cure="mend it") from None
+    if kind is Share and not 0 < given <= 1:
+        raise UserError(f"{whose} is a share, not {given!r}", where=where, cure="give a number above 0, at most 1")
+    if kind is Measure and given not in (known := pair.measures(recipe)):
+        if given in (*measure.NAMES, tables.SIMILARITY):
+            cure = f"add {given} to pair.measures"
+            raise UserError(f"{whose}: {given} is not measured by this recipe", where=where, cure=cure)
+        what = f"no measure is called {given!r}; {did_you_mean(given, known)}"
+        raise UserError(what, where=where, cure="name a measure")
 
 
-def _where_columns() -> list[str]:
-    """What a `where` may name: the pairs' columns that are not text, and the ratio of the lengths."""
-    schema = pairs(measure.NAMES, REASONS).schema
-    return [field.name for field in schema if field.type != MESSAGES and field.name != DROPPED_BY] + [RESPONSE_RATIO]
+def _where_columns(recipe: Recipe) -> pl.DataFrame:
+    """What a `where` may name, on no rows: the pairs' columns but text, the ratio, and what is measured of a side."""
+    schema = pairs(pair.measures(recipe), []).schema
+    frame = empty(tables.Table("", schema, (), ())).select(
+        field.name for field in schema if field.type != MESSAGES and field.name != DROPPED_BY
+    )
+    ratio = [] if RESPONSE_RATIO not in pair.measures(recipe) else [RESPONSE_RATIO]
+    extra = [*ratio, *(of(side, name) for name in measure.OF_TEXT for side in SIDES)]
+    return frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in extra)
 
 
-def _read_where(sql: str) -> Rule:
+def _read_where(recipe: Recipe) -> Rule:
     """The SQL expression with its columns checked. polars parses an expression only: no query, no file functions."""
+    sql = recipe.filter.where or ""
     if len(sql) > MOST_SQL:
         cure = f"{MOST_SQL:,} at most; several conditions on one column are `column IN (…)`"
         raise UserError(f"an expression of {len(sql):,} characters", where="filter.where", cure=cure)
@@ -141,10 +141,11 @@ def _read_where(sql: str) -> Rule:
         raise UserError("a sub-query is no expression over a pair", where="filter.where", cure="compare columns")
     if expression.meta.has_multiple_outputs():
         raise UserError("several columns at once are no yes or no", where="filter.where", cure="name each column")
-    known = _where_columns()
+    known = _where_columns(recipe)
     for name in names:
-        if name not in known:
-            raise UserError(f"no column is called {name!r}", where="filter.where", cure=did_you_mean(name, known))
+        if name not in known.columns:
+            cure = did_you_mean(name, known.columns)
+            raise UserError(f"no column is called {name!r}", where="filter.where", cure=cure)
     if _OVER_PAIRS.search(nodes):
         raise UserError(
             "an aggregate or a window looks at all pairs, so that one pair's fate would depend on the others",
@@ -152,31 +153,52 @@ def _read_where(sql: str) -> Rule:
             cure="compare the pair's own columns with numbers",
         )
     rule = Rule(WHERE, expression)
-    dropped_by(empty(pairs(measure.NAMES, REASONS)), [rule])  # on no rows: a wrong type shows before any work
+    dropped_by(known, [rule])  # on no rows: a wrong type shows before any work
     return rule
 
 
-def dropped_by(numbers: pl.DataFrame, rules: list[Rule]) -> pl.Series:
+def dropped_by(numbers: pl.DataFrame, found: list[Rule]) -> pl.Series:
     """For each pair the name of the first rule it does not fulfil, null when it is kept.
 
-    `numbers` holds the pairs' columns without text, and what is known of the texts (EMPTY per side, SAME_TEXT).
-    Raises UserError when `where` is no yes-or-no expression.
+    `numbers` holds the pairs' columns without text, what is known of the texts (EMPTY per side, SAME_TEXT) and the
+    values of `sides`. Raises UserError when `where` is no yes-or-no expression.
     """
-    ratio = pl.lit(2.0).pow(pl.col(delta(measure.response_ratio.__name__)))
-    seen = numbers.with_columns(
+    looked_at = {*PAIR_KEY}.union(*(rule.inputs for rule in found))
+    seen = _seen(numbers)
+    left = seen.select(name for name in seen.columns if name in looked_at)
+    left = left.with_columns(pl.int_range(pl.len()).alias(_PLACE))
+    gone = [left.clear().select(_PLACE, pl.lit(None, dtype=pl.String).alias(DROPPED_BY))]
+    for rule in found:
+        kept = _fulfils(rule, left)
+        gone.append(left.filter(~kept).select(_PLACE, pl.lit(rule.name).alias(DROPPED_BY)))
+        left = left.filter(kept)
+    every = pl.DataFrame({_PLACE: pl.int_range(numbers.height, eager=True)})
+    return every.join(pl.concat(gone), on=_PLACE, how="left", maintain_order="left")[DROPPED_BY]
+
+
+def _seen(numbers: pl.DataFrame) -> pl.DataFrame:
+    """The numbers as rules see them."""
+    ratio = delta(measure.response_ratio.__name__)
+    plain = pl.lit(2.0).pow(pl.col(ratio)).round_sig_figs(12)  # 300 characters over 100 are 3.0
+    return numbers.with_columns(
         pl.selectors.integer().cast(pl.Int64),  # unsigned, 7 - 12 tokens would be 4294967291
-        ratio.round_sig_figs(12).alias(RESPONSE_RATIO),  # 300 characters over 100 are 3.0
+        *([plain.alias(RESPONSE_RATIO)] if ratio in numbers.columns else []),
     )
-    reason = pl.lit(None, dtype=pl.String)
-    for rule in reversed(rules):
-        fails = rule.keeps.fill_null(False).not_()
-        reason = pl.when(fails).then(pl.lit(rule.name)).otherwise(reason)
+
+
+def _fulfils(rule: Rule, left: pl.DataFrame) -> pl.Series:
+    """Whether each pair that is left fulfils the rule."""
+    if isinstance(rule.keeps, Choose):
+        known = left.drop_nulls(rule.keeps.columns)
+        # A draw belongs to a pair, so that no added pair changes another's luck.
+        draws = [tables.rank(rule.seed, rule.name, *key) for key in known.select(PAIR_KEY).iter_rows()]
+        chosen = rule.keeps.choose(known, pl.Series(draws, dtype=pl.Int64))
+        return left[_PLACE].is_in(known[_PLACE].filter(chosen).implode())
     try:
-        for rule in rules:
-            kind = seen.lazy().select(rule.keeps).collect_schema().dtypes()[0]
-            if kind not in (pl.Boolean, pl.Null):
-                raise _undecided(f"it gives {_plain(kind)}, neither yes nor no")
-        return seen.select(reason.alias(DROPPED_BY)).to_series()
+        kind = left.lazy().select(rule.keeps).collect_schema().dtypes()[0]
+        if kind not in (pl.Boolean, pl.Null):
+            raise _undecided(f"it gives {_plain(kind)}, neither yes nor no")
+        return left.select(kept=rule.keeps.fill_null(False)).to_series()
     except pl.exceptions.PolarsError as problem:
         raise _undecided(_said(problem)) from None
 
@@ -194,19 +216,20 @@ def _plain(kind: pl.DataType) -> str:
     return "text" if kind == pl.String else "a number" if kind.is_numeric() else str(kind)
 
 
-def unknown(numbers: pl.DataFrame, rules: list[Rule]) -> dict[str, int]:
-    """How many pairs each rule dropped because its input is null, rules that did not left out."""
-    found = {}
-    for rule in rules:
-        if rule.name == WHERE:  # it sees columns of its own making; what it drops is counted as a whole
-            continue
-        asked = numbers.filter(pl.col(DROPPED_BY) == rule.name).select(rule.keeps.is_null().sum()).item()
-        if asked:
-            found[rule.name] = asked
-    return found
+def unknown(numbers: pl.DataFrame, found: list[Rule]) -> dict[str, int]:
+    """How many pairs each rule dropped because what it looks at is null; rules that did not are left out."""
+    counts = {}
+    seen = _seen(numbers)
+    for rule in found:
+        dropped = seen.filter(pl.col(DROPPED_BY) == rule.name)
+        missing = rule.keeps if isinstance(rule.keeps, pl.Expr) else pl.any_horizontal(rule.keeps.columns)
+        count = dropped.select(missing.is_null().sum()).item()
+        if count:
+            counts[rule.name] = count
+    return counts
 
 
-def funnel(dropped: pl.Series, rules: list[Rule]) -> dict[str, int]:
+def funnel(dropped: pl.Series, found: list[Rule]) -> dict[str, int]:
     """How many pairs each rule dropped, in the order of the rules, zeros included."""
     counts = dict(dropped.drop_nulls().value_counts().iter_rows())
-    return {rule.name: counts.get(rule.name, 0) for rule in rules}
+    return {rule.name: counts.get(rule.name, 0) for rule in found}

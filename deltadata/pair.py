@@ -3,25 +3,28 @@
     deltadata pair RECIPE
 
 Pairs are decided on numbers alone (one narrow row per response); their text is streamed from the parts afterwards.
-A pair exists where both responses do, sample by sample. Strength is the order of the rungs, not their size.
+A pair exists where both responses do, sample by sample. Strength is the order of the rungs, not their size; with
+`pairings: {by: SCORER}` it is the score of the response, whatever its rung.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import polars as pl
 
 from deltadata import measure, tables
-from deltadata.errors import UserError
-from deltadata.recipe import Recipe
-from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, REJECTED, SAMPLE, SIDES, TOKENS, delta, of
+from deltadata.errors import UserError, did_you_mean
+from deltadata.measure import PARAMS, POSITION
+from deltadata.recipe import ByScore, Recipe
+from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, REJECTED, SAMPLE, SIDES, SIMILARITY, TOKENS, delta, of
 
 # Working columns of the numbers, never written: where a text lies, and what is known of it without holding it.
 ORDER, ROW, TEXT_HASH = "prompt_row", "response_row", "text_hash"
 EMPTY, SAME_TEXT = "is_empty", "same_text"
+_DRAW, _BEST, _FORCED = "draw", "best_score", "is_forced"
 
 
 class Pairing(NamedTuple):
@@ -29,10 +32,40 @@ class Pairing(NamedTuple):
     weaker: str
 
 
+def measures(recipe: Recipe) -> list[str]:
+    """Everything that the recipe measures, in order: its measures, then its scorers.
+
+    Raises UserError for a measure that does not exist, stands twice, or shares its name with a scorer.
+    """
+    known, scorers = [*measure.NAMES, SIMILARITY], [score.name for score in recipe.score]
+    asked = recipe.pair.measures
+    if asked is None:
+        stated = any(rung.params for rung in recipe.generate.rungs)
+        asked = [name for name in measure.NAMES if stated or name != measure.params_ratio.__name__]
+    for i, name in enumerate(asked):
+        where = f"pair.measures[{i}]"
+        if name in scorers:
+            raise UserError(f"{name!r} is a scorer, and measured anyway", where=where, cure="leave it out")
+        if name not in known:
+            raise UserError(f"no measure is called {name!r}", where=where, cure=did_you_mean(name, known))
+        if name in asked[:i]:
+            raise UserError(f"{name!r} is there twice", where=where, cure="keep one")
+    for i, name in enumerate(scorers):
+        if name in known:
+            cure = "give the scorer another name"
+            raise UserError(f"{name!r} is the name of a measure", where=f"score[{i}].name", cure=cure)
+    return [*asked, *scorers]
+
+
 def pairings(recipe: Recipe) -> list[Pairing]:
-    """The recipe's pairings, stronger rung first. Raises UserError when one rung leaves nothing to pair."""
+    """The recipe's pairings, stronger rung first; none where pairs go by score.
+
+    Raises UserError when one rung leaves nothing to pair.
+    """
     rungs = [rung.name for rung in recipe.generate.rungs]
     asked = recipe.pair.pairings
+    if isinstance(asked, ByScore):
+        return []
     if isinstance(asked, list):
         return [Pairing(stronger, weaker) for stronger, weaker in asked]
     if len(rungs) < 2:
@@ -46,55 +79,91 @@ def pairings(recipe: Recipe) -> list[Pairing]:
             return [Pairing(*two) for two in combinations(rungs, 2)]
 
 
+def samples(recipe: Recipe) -> dict[str, int]:
+    """Responses per prompt that the recipe asks each rung for; all there are for an imported rung."""
+    return {
+        rung.name: 2**31 if rung.responses else recipe.generate.sampling_of(rung).samples
+        for rung in recipe.generate.rungs
+    }
+
+
 def response_numbers(
-    responses: Mapping[str, Iterable[pl.DataFrame]], prompts: pl.DataFrame, samples: dict[str, int]
+    responses: Mapping[str, Iterable[pl.DataFrame]], prompts: pl.DataFrame, recipe: Recipe, also: Collection[str] = ()
 ) -> pl.DataFrame:
-    """One narrow row per response with text: key, place, measures and a hash of the text.
+    """One narrow row per response with text: key, place, measures (and those named in `also`) and a hash of the text.
 
     `responses` are each rung's parts, taken one at a time: all of them would hold all text. `prompts` has prompt_id and
-    pool in the order of the prompts table; responses to other prompts, or with a sample index at or above `samples` of
-    their rung, are left out.
+    pool in the order of the prompts table; responses to other prompts, or with a sample index at or above the samples
+    asked of their rung, are left out.
     """
-    wanted = prompts.with_row_index(ORDER)
+    wanted, asked = prompts.with_row_index(ORDER), samples(recipe)
+    wanted_measures = {*measures(recipe), *also}
+    names = [name for name in measure.NAMES if name in wanted_measures]
     found = []
-    for rung, parts in responses.items():
-        numbers = pl.concat([_part_numbers(part) for part in parts]).with_row_index(ROW)
-        numbers = numbers.filter(pl.col(TEXT_HASH).is_not_null(), pl.col(SAMPLE) < samples[rung])
+    for position, rung in enumerate(recipe.generate.rungs):
+        stands = (pl.lit(position).alias(POSITION), pl.lit(rung.params, dtype=pl.Float64).alias(PARAMS))
+        parts = [_part_numbers(part.with_columns(*stands), names) for part in responses.get(rung.name, ())]
+        if not parts:
+            continue
+        numbers = pl.concat(parts).with_row_index(ROW)
+        numbers = numbers.filter(pl.col(TEXT_HASH).is_not_null(), pl.col(SAMPLE) < asked[rung.name])
         found.append(numbers.join(wanted, on=PROMPT_ID))
     return pl.concat(found).sort(ORDER, MODEL, SAMPLE)
 
 
-def _part_numbers(part: pl.DataFrame) -> pl.DataFrame:
+def _part_numbers(part: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     text = pl.col(tables.RESPONSE)
     return part.select(
         PROMPT_ID,
         MODEL,
         SAMPLE,
         FINISH,
+        tables.PROMPT_TOKENS,
         pl.col(tables.RESPONSE_TOKENS).alias(TOKENS),
         pl.when(text.is_not_null()).then(text.hash()).alias(TEXT_HASH),
         (text.str.strip_chars() == "").alias(EMPTY),
-        **{_measured(name): expression for name, expression in measure.per_response().items()},
+        **{_measured(name): expression for name, expression in measure.per_response(names).items()},
     )
+
+
+def with_scores(numbers: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """The responses' numbers beside their scores: `scores` has the key and a column for each scorer."""
+    named = scores.rename({name: _measured(name) for name in scores.columns if name not in tables.RESPONSES.key})
+    return numbers.join(named, on=tables.RESPONSES.key, how="left", maintain_order="left")
+
+
+def mean_characters(numbers: pl.DataFrame) -> dict[str, float]:
+    """The mean length of each rung's responses, where it was measured."""
+    column = _measured(measure.characters.__name__)
+    if column not in numbers.columns:
+        return {}
+    return dict(numbers.group_by(MODEL).agg(pl.col(column).mean()).sort(MODEL).iter_rows())
 
 
 def _measured(name: str) -> str:
     return f"measured_{name}"
 
 
-def pair(numbers: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+def pair(numbers: pl.DataFrame, recipe: Recipe, also: Collection[str] = ()) -> pl.DataFrame:
     """All pairs of all pairings, in order of pairing, prompt and sample, with every delta; nothing is dropped here.
 
-    Raises UserError when `control: tied` finds no second sample.
+    Both sides' values of the measures named in `also` stand beside them, for the rules. `similarity` does not: it takes
+    the texts. Raises UserError when `control: tied` finds no second sample.
     """
-    return pl.concat([_one_pairing(numbers, pairing, recipe) for pairing in planned(recipe)])
+    asked = recipe.pair.pairings
+    if isinstance(asked, ByScore):
+        sides = [_by_score(numbers, asked, recipe.seed)]
+    else:
+        sides = [_of_pairing(numbers, pairing, recipe.pair.control == "tied") for pairing in planned(recipe)]
+    return pl.concat([_compared(joined, recipe, also) for joined in sides])
 
 
 def planned(recipe: Recipe) -> list[Pairing]:
     """The pairings under the recipe's control: `tied` pairs a rung with itself, two samples of the stronger one.
 
-    Raises UserError where there is nothing to pair.
+    Raises UserError where there is nothing to pair, or no such measure.
     """
+    measures(recipe)
     if recipe.pair.control != "tied":
         return pairings(recipe)
     stronger = list(dict.fromkeys(pairing.stronger for pairing in pairings(recipe)))
@@ -109,47 +178,99 @@ def planned(recipe: Recipe) -> list[Pairing]:
     return [Pairing(name, name) for name in stronger]
 
 
-def _one_pairing(numbers: pl.DataFrame, pairing: Pairing, recipe: Recipe) -> pl.DataFrame:
-    control = recipe.pair.control
-    sides = (pairing.weaker, pairing.stronger) if control == "reversed" else pairing
-    chosen, rejected = (
-        _side(numbers.filter(pl.col(MODEL) == model), side) for model, side in zip(sides, SIDES, strict=True)
-    )
-    match_on = pl.col(of(CHOSEN, SAMPLE)), pl.col(of(REJECTED, SAMPLE))
-    if control == "tied":  # samples (0, 1), (2, 3) ... of one rung
-        chosen = chosen.filter(match_on[0] % 2 == 0)
-        match_on = match_on[0] + 1, match_on[1]
-    joined = chosen.join(
-        rejected.drop(ORDER, tables.POOL),
-        left_on=[PROMPT_ID, match_on[0]],
-        right_on=[PROMPT_ID, match_on[1]],
+def _of_pairing(numbers: pl.DataFrame, pairing: Pairing, tied: bool) -> pl.DataFrame:
+    """Both rungs' responses side by side, sample by sample; tied: samples (0, 1), (2, 3) ... of one rung."""
+    stronger, weaker = (numbers.filter(pl.col(MODEL) == model) for model in pairing)
+    if tied:
+        return _beside(stronger.filter(pl.col(SAMPLE) % 2 == 0), weaker, 1)
+    return _beside(stronger, weaker, 0)
+
+
+def _beside(better: pl.DataFrame, worse: pl.DataFrame, shift: int | None) -> pl.DataFrame:
+    """Two responses a row, where the worse one's sample is the better one's and `shift`; any sample without one."""
+    chosen, rejected = _side(better, CHOSEN), _side(worse, REJECTED).drop(ORDER, tables.POOL)
+    left, right = (pl.col(of(side, SAMPLE)).cast(pl.Int64) for side in SIDES)
+    return chosen.join(
+        rejected,
+        left_on=[PROMPT_ID] if shift is None else [PROMPT_ID, left + shift],
+        right_on=[PROMPT_ID] if shift is None else [PROMPT_ID, right],
         coalesce=False,
         maintain_order="left",
     ).drop(f"{PROMPT_ID}_right")
-    if control == "random":
-        joined = _flip_coins(joined, recipe.seed)
-    return joined.select(
-        ORDER,
-        PROMPT_ID,
-        tables.POOL,
-        *(of(side, column) for column in (MODEL, SAMPLE, TOKENS, FINISH, ROW, EMPTY) for side in SIDES),
-        (pl.col(of(CHOSEN, TEXT_HASH)) == pl.col(of(REJECTED, TEXT_HASH))).alias(SAME_TEXT),
-        **{
-            delta(name): pl.col(of(CHOSEN, _measured(name))) - pl.col(of(REJECTED, _measured(name)))
-            for name in measure.NAMES
-        },
-    )
 
 
 def _side(numbers: pl.DataFrame, side: str) -> pl.DataFrame:
     return numbers.rename(lambda column: column if column in (PROMPT_ID, ORDER, tables.POOL) else of(side, column))
 
 
+def _by_score(numbers: pl.DataFrame, asked: ByScore, seed: int) -> pl.DataFrame:
+    """Of each prompt's candidates the best response beside the worst, or beside any worse one.
+
+    Among equals a seeded draw decides, which belongs to the response: the order of rungs plays no part.
+    """
+    score = pl.col(_measured(asked.by))
+    rows = _drawn(numbers.filter(score.is_not_null(), ~pl.col(EMPTY)), seed, "candidate")
+    rows = _candidates(rows, asked)
+    best = rows.sort(score, _DRAW, descending=[True, False]).unique(PROMPT_ID, keep="first").sort(ORDER)
+    gap = (pl.col(_BEST) - score).round_sig_figs(12)  # 0.7 - 0.4 is 0.3, not a hair less
+    worse = rows.join(best.select(PROMPT_ID, score.alias(_BEST)), on=PROMPT_ID)
+    worse = worse.filter(gap > 0, gap >= asked.min_delta).drop(_BEST)
+    worse = _drawn(worse, seed, "rejected").sort(_DRAW) if asked.pick == "max_random" else worse.sort(score, _DRAW)
+    worse = worse.unique(PROMPT_ID, keep="first", maintain_order=True)
+    return _beside(best.drop(_DRAW), worse.drop(_DRAW), None)
+
+
+def _drawn(rows: pl.DataFrame, seed: int, what: str) -> pl.DataFrame:
+    """A number for each response, fixed by its key and the seed."""
+    draws = [tables.rank(seed, what, *key) for key in rows.select(tables.RESPONSES.key).iter_rows()]
+    return rows.with_columns(pl.Series(_DRAW, draws, dtype=pl.Int64))
+
+
+def _candidates(rows: pl.DataFrame, asked: ByScore) -> pl.DataFrame:
+    """The responses of each prompt that are looked at: those forced first, then any, up to the number asked for.
+
+    A prompt without as many weak responses as are forced has none.
+    """
+    if asked.drawn is None:
+        return rows
+    at_least = asked.weak.at_least if asked.weak else 0
+    is_weak = pl.col(MODEL).is_in(asked.weak.rungs if asked.weak else [])
+    place = pl.int_range(pl.len())
+    rows = rows.sort(_DRAW).with_columns((is_weak & (place.over(PROMPT_ID, is_weak) < at_least)).alias(_FORCED))
+    rows = rows.sort(~pl.col(_FORCED), maintain_order=True)
+    rows = rows.filter(place.over(PROMPT_ID) < asked.drawn, pl.col(_FORCED).sum().over(PROMPT_ID) >= at_least)
+    return rows.drop(_FORCED)
+
+
+def _compared(joined: pl.DataFrame, recipe: Recipe, also: Collection[str]) -> pl.DataFrame:
+    """The pairs' columns but their text; `joined` has the better response as chosen, before any control."""
+    if recipe.pair.control == "reversed":
+        joined = joined.rename(_other_side)
+    elif recipe.pair.control == "random":
+        joined = _flip_coins(joined, recipe.seed)
+    facts = (MODEL, SAMPLE, TOKENS, FINISH, ROW, EMPTY, *({tables.PROMPT_TOKENS} & {*also}))
+    names = [name for name in measures(recipe) if name != SIMILARITY]
+    return joined.select(
+        ORDER,
+        PROMPT_ID,
+        tables.POOL,
+        *(of(side, column) for column in facts for side in SIDES),
+        (pl.col(of(CHOSEN, TEXT_HASH)) == pl.col(of(REJECTED, TEXT_HASH))).alias(SAME_TEXT),
+        *(
+            pl.col(of(side, _measured(name))).alias(of(side, name))
+            for name in measure.NAMES
+            for side in SIDES
+            if name in also
+        ),
+        **{delta(name): pl.col(of(CHOSEN, _measured(name))) - pl.col(of(REJECTED, _measured(name))) for name in names},
+    )
+
+
 def _flip_coins(joined: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The control `random`: which side is chosen is a coin per pair, fixed by the seed."""
     tossed = joined.select(PROMPT_ID, of(CHOSEN, MODEL), of(REJECTED, MODEL), of(CHOSEN, SAMPLE)).iter_rows()
     heads = pl.Series([tables.rank(seed, "control", *pair) % 2 == 1 for pair in tossed], dtype=pl.Boolean)
-    swapped = joined.rename(lambda column: _other_side(column))
+    swapped = joined.rename(_other_side)
     return pl.concat([joined.filter(heads), swapped.filter(~heads).select(joined.columns)]).sort(
         ORDER, of(CHOSEN, SAMPLE), maintain_order=True
     )

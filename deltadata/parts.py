@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from deltadata import tables
 from deltadata.engines import Completion
 from deltadata.models import NOTE
-from deltadata.parquet import open_parquet, read_columns, write_table
+from deltadata.parquet import groups, open_parquet, read_columns, write_table
 from deltadata.recipe import Recipe, Rung
 from deltadata.rows import digest
 from deltadata.tables import RESPONSES
@@ -74,14 +75,19 @@ def _keys_and_footer(path: Path, _inode: int, _changed: int, _size: int) -> tupl
         return keys, file.schema_arrow.metadata or {}
 
 
-def checked(path: Path, rung: str) -> pl.DataFrame:
-    """A part's rows. Raises BrokenTable naming the part when one breaks a rule or belongs to another rung."""
-    rows = read_columns(path, RESPONSES.schema.names)
-    tables.check_rows(RESPONSES, rows, str(path))
-    if not (rows[tables.MODEL] == rung).all():
-        cure = "remove that file and run the same command again"
-        raise tables.BrokenTable(f"holds responses of another rung than {rung!r}", where=str(path), cure=cure)
-    return rows
+def checked(files: list[Path], rung: str) -> Iterator[pl.DataFrame]:
+    """The parts' rows, a row group at a time, since an imported rung is one large part.
+
+    Raises BrokenTable naming the part when a row breaks a rule or belongs to another rung.
+    """
+    for path in files:
+        for group in groups(path):
+            rows = pl.DataFrame(group)
+            tables.check_rows(RESPONSES, rows, str(path))
+            if not (rows[tables.MODEL] == rung).all():
+                cure = "remove that file and run the same command again"
+                raise tables.BrokenTable(f"holds responses of another rung than {rung!r}", where=str(path), cure=cure)
+            yield rows
 
 
 def check_unique(have: Parts) -> None:

@@ -15,7 +15,9 @@ import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
@@ -152,21 +154,60 @@ class Generate(Section):
         return rung.engine or self.engine
 
 
+class Weak(Section):
+    """Which responses must be among the candidates of a prompt (OLMo 3 had two of four from weak models)."""
+
+    rungs: list[str] = Field(min_length=1)
+    at_least: int = Field(default=2, gt=0)
+
+
+class ByScore(Section):
+    """One pair a prompt: the response of the highest score over another of a lower one, whatever their rungs."""
+
+    by: str
+    """a scorer"""
+    pick: Literal["max_min", "max_random"] = "max_min"
+    """the rejected one: that of the lowest score, or any of a lower score than the chosen one's"""
+    min_delta: float = Field(default=0.0, ge=0)
+    """the least difference of the scores; equal scores never make a pair"""
+    candidates: int | None = Field(default=None, ge=2)
+    """how many responses of a prompt are looked at, a seeded choice; null: all, or 4 with `weak`"""
+    weak: Weak | None = None
+
+    @property
+    def drawn(self) -> int | None:
+        """How many candidates a prompt has at most."""
+        return self.candidates or (max(4, self.weak.at_least) if self.weak else None)
+
+
+def _form(given: Any) -> str:
+    """Which form of `pairings` a value has, so that its mistakes are told in that form alone."""
+    return "score" if isinstance(given, dict | ByScore) else "list" if isinstance(given, list) else "shape"
+
+
 class Pair(Section):
-    pairings: Literal["adjacent", "all", "ends"] | list[Annotated[list[str], Field(min_length=2, max_length=2)]] = (
-        "adjacent"
-    )
-    """adjacent | all | ends | [[stronger, weaker], ...]"""
+    pairings: Annotated[
+        Annotated[Literal["adjacent", "all", "ends"], Tag("shape")]
+        | Annotated[list[Annotated[list[str], Field(min_length=2, max_length=2)]], Tag("list")]
+        | Annotated[ByScore, Tag("score")],
+        Discriminator(_form),
+    ] = "adjacent"
+    """adjacent | all | ends | [[stronger, weaker], ...] | {by: SCORER, ...}"""
     control: Literal["none", "reversed", "tied", "random"] = "none"
     """the paper's controls"""
+    measures: list[str] | None = None
+    """what is measured; null: everything but `similarity`, and `params_ratio` only where rungs state `params`"""
 
     @field_validator("pairings", mode="wrap")
     @classmethod
     def _one_message(cls, given: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        if _form(given) == "score":
+            return check(given)
         try:
             return check(given)
-        except ValidationError:  # one for each form it could have had
-            raise ValueError(f"{given!r} is no pairing; adjacent, all, ends, or a list of [stronger, weaker]") from None
+        except ValidationError:
+            known = "adjacent, all, ends, a list of [stronger, weaker], or {by: SCORER}"
+            raise ValueError(f"{given!r} is no pairing; {known}") from None
 
 
 class Filter(Section):
@@ -196,8 +237,39 @@ class Runtime(Section):
     """let the next part enter while one drains: a fuller engine, no promise of equal text after a resume"""
 
 
+SCORERS = ("checks",)
+
+
 class Score(Section):
+    """A scorer by its name, or scores that already exist."""
+
     name: Name
+    """checks, or any name with `scores`; it makes the column `delta_<name>`"""
+    scores: str | None = None
+    """a .jsonl, .json, .csv or .parquet file of existing scores, or hf:owner/dataset"""
+    prompt: str = "prompt"
+    """with `scores`: the column with the prompt, or prompt_id"""
+    model: str = "model"
+    """with `scores`: the column with the rung"""
+    score: str = "score"
+    """with `scores`: the column with the number"""
+    models: dict[str, str | None] = {}
+    """with `scores`: the rung of each name that the file uses, null for those to leave out"""
+    form: Literal["auto", "constraints", "final_answer", "choice", "ifeval"] = "auto"
+    """checks: what the kept column holds"""
+    column: str = "check"
+    """checks: the kept column with the check or the reference answer"""
+
+    @model_validator(mode="after")
+    def _known(self) -> Score:
+        if self.scores is None and self.name not in SCORERS:
+            known = did_you_mean(self.name, SCORERS)
+            raise ValueError(f"name: no scorer is called {self.name!r}; {known} (or give existing `scores:`)")
+        idle = ["form", "column"] if self.scores else ["prompt", "model", "score", "models"]
+        for key in idle:
+            if getattr(self, key) != Score.model_fields[key].default:
+                raise ValueError(f"{key}: has no effect {'with' if self.scores else 'without'} `scores`; leave it out")
+        return self
 
 
 class Recipe(Section):
@@ -205,8 +277,8 @@ class Recipe(Section):
     seed: int = 0
     collect: Collect
     generate: Generate
-    score: list[Score] = Field(default=[], max_length=0)
-    """scorers (none are shipped with this version)"""
+    score: list[Score] = []
+    """scorers: what the rungs' responses are worth"""
     pair: Pair = Pair()
     filter: Filter = Filter()
     holdout: float = Field(default=0.1, ge=0, lt=1)
@@ -221,11 +293,13 @@ class Recipe(Section):
         for where, names in (
             ("collect.pools", [pool.name for pool in self.collect.pools]),
             ("generate.rungs", [rung.name for rung in self.generate.rungs]),
+            ("score", [score.name for score in self.score]),
         ):
             for name in names:
                 if names.count(name) > 1:
                     raise ValueError(f"{where}: the name {name!r} is given {names.count(name)} times; names are unique")
         rungs = [rung.name for rung in self.generate.rungs]
+        self._names_of_scores(rungs)
         if self.pair.pairings == []:
             raise ValueError("pair.pairings: is empty; say adjacent, all or ends, or name [stronger, weaker]")
         seen: list[list[str]] = []
@@ -240,6 +314,28 @@ class Recipe(Section):
                 raise ValueError(f"pair.pairings[{i}]: {pairing} is there twice; keep one of them")
             seen.append(key)
         return self
+
+    def _names_of_scores(self, rungs: list[str]) -> None:
+        """What names a scorer, or a rung beside a scorer, exists."""
+        for i, score in enumerate(self.score):
+            for theirs, ours in score.models.items():
+                if ours is not None and ours not in rungs:
+                    where = strict.at(f"score[{i}].models", theirs)
+                    raise ValueError(f"{where}: no rung is called {ours!r}; {did_you_mean(ours, rungs)}")
+        if not isinstance(asked := self.pair.pairings, ByScore):
+            return
+        scorers = [score.name for score in self.score]
+        if asked.by not in scorers:
+            cure = did_you_mean(asked.by, scorers) if scorers else f"add `score: [{{name: {asked.by}, ...}}]`"
+            raise ValueError(f"pair.pairings.by: no scorer is called {asked.by!r}; {cure}")
+        if self.pair.control == "tied":
+            cure = "name rungs in `pairings`, or take `reversed` or `random`"
+            raise ValueError(f"pair.control: tied pairs are two samples of one rung, and these go by score; {cure}")
+        for name in asked.weak.rungs if asked.weak else ():
+            if name not in rungs:
+                raise ValueError(f"pair.pairings.weak.rungs: no rung is called {name!r}; {did_you_mean(name, rungs)}")
+        if asked.weak and asked.candidates and asked.candidates < asked.weak.at_least:
+            raise ValueError("pair.pairings.weak.at_least: is more than there are candidates; raise `candidates`")
 
     def rung(self, name: str) -> Rung:
         return next(rung for rung in self.generate.rungs if rung.name == name)

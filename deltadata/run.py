@@ -1,4 +1,4 @@
-"""The stages in order: collect, generate, pair, filter, dataset. Each reads tables of the run folder and writes one.
+"""The stages in order: collect, generate, score, pair, filter, dataset. Each reads tables of the run and writes one.
 
     deltadata run RECIPE            # all of them; what is finished is skipped
     deltadata pair RECIPE           # one of them
@@ -11,22 +11,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from deltadata import card, dataset, filter, measure, pair, parts, recipe, tables
+from deltadata import card, dataset, filter, pair, parts, recipe, reports, score, tables
 from deltadata.collect import collect
 from deltadata.errors import UserError
 from deltadata.generate import Progress as Progress
 from deltadata.generate import drifts, generate
-from deltadata.parquet import groups, read_columns, write_table
-from deltadata.recipe import Recipe
+from deltadata.parquet import read_columns, write_table
+from deltadata.recipe import Recipe, Score
 from deltadata.rows import digest
 from deltadata.store import RECORD, Drift, Run, made, write_json
-from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SAMPLE, SIDES, delta, fingerprint, of
+from deltadata.tables import DROPPED_BY, POOL, PROMPT_ID, SIMILARITY, fingerprint
 
 PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, tables.PAIRS_NAME, tables.FILTER_NAME, "dataset"
 
@@ -55,11 +54,13 @@ class Job(NamedTuple):
 
     @property
     def pairs_file(self) -> Path:
-        return self.run.path / "pairs.parquet"
+        return self.run.path / tables.PAIRS_FILE
 
     def made(self, table: str) -> Path:
         """What a table's record speaks of."""
-        return {PROMPTS: self.prompts_file, DATASET: self.run.path / "dataset"}.get(table, self.pairs_file)
+        if table.startswith(tables.scores_name("")) or table == DATASET:
+            return self.run.path / table
+        return self.prompts_file if table == PROMPTS else self.pairs_file
 
     def ladder(self) -> dict[str, parts.Parts]:
         return {rung.name: parts.read(self.run.path, rung.name) for rung in self.recipe.generate.rungs}
@@ -82,7 +83,7 @@ def _drift(job: Job, table: str, spec: dict[str, Any]) -> list[Drift]:
     """The table's drift, if it was made by other fields than the recipe has now."""
     if job.run.state(table, spec, {}, job.made(table)) != "drift":
         return []
-    return [Drift(table, job.run.record[table].spec, spec, COSTS[table])]
+    return [Drift(table, job.run.record[table].spec, spec, COSTS.get(table, "responses are scored anew"))]
 
 
 def _refuse_drift(job: Job, table: str, spec: dict[str, Any]) -> None:
@@ -152,33 +153,29 @@ def run_generate(job: Job) -> bool:
     return generate(job.run, job.recipe, job.recipe_dir, job.progress, job.overwrite, job.retry) > 0
 
 
-def _pairs_contract() -> tables.Table:
-    return tables.pairs(measure.NAMES, filter.REASONS)
+def run_score(job: Job) -> bool:
+    """Responses to scores/. Returns whether anything was done."""
+    job.need(PROMPTS, "collect")
+    score.refuse_bad_prompts(job.run.path, job.recipe, job.recipe_dir)
+    ladder = _whole_ladder(job)
+    return any([_run_scorer(job, asked, ladder) for asked in job.recipe.score])
 
 
-def _pair_spec(job: Job) -> dict[str, Any]:
-    return {"pair": job.recipe.pair.model_dump(), "measures": measure.NAMES, "seed": job.recipe.seed}
+def _run_scorer(job: Job, asked: Score, ladder: dict[str, parts.Parts]) -> bool:
+    table, spec = tables.scores_name(asked.name), score.spec_of(asked)
+    rungs = {name: of_rung.inputs for name, of_rung in ladder.items()}
+    inputs = {"prompts": job.run.record[PROMPTS].fingerprint, "rungs": rungs}
+    inputs |= score.inputs_of(asked, job.recipe_dir)
+    if _settled(job, table, spec, inputs):
+        return False
+    began = time.monotonic()
+    found = score.score(job.run, job.recipe, job.recipe_dir, asked, ladder, job.progress)
+    job.run.finish(table, found.rows, time.monotonic() - began, spec, inputs, found.facts)
+    return True
 
 
-def _pair_inputs(job: Job, ladder: dict[str, parts.Parts]) -> dict[str, Any]:
-    rungs = [
-        [name, fingerprint(of_rung.specs), of_rung.inputs, _samples(job)[name]] for name, of_rung in ladder.items()
-    ]
-    return {"prompts": job.run.record[PROMPTS].fingerprint, "rungs": rungs}
-
-
-def _samples(job: Job) -> dict[str, int]:
-    """Responses per prompt that the recipe asks for; all there are for an imported rung."""
-    return {
-        rung.name: 2**31 if rung.responses else job.recipe.generate.sampling_of(rung).samples
-        for rung in job.recipe.generate.rungs
-    }
-
-
-def run_pair(job: Job, also_filter: bool = False) -> bool:
-    """Responses to pairs.parquet with every delta. With `also_filter` the rules are applied in the same pass."""
-    rules = filter.rules(job.recipe)  # a mistake in them is found before anything is done
-    pair.planned(job.recipe)
+def _whole_ladder(job: Job) -> dict[str, parts.Parts]:
+    """Every rung's parts. Raises UserError when one is not finished, or was changed since."""
     ladder = job.ladder()
     for name, of_rung in ladder.items():
         job.need(tables.ladder_name(name), "generate")
@@ -186,25 +183,60 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
         if any(finished.get(key) != value for key, value in of_rung.inputs.items()):
             cure = f"deltadata generate {job.recipe_path} makes them whole"
             raise UserError(f"responses of {name!r} have changed since", where=str(job.run.path), cure=cure)
+    return ladder
+
+
+def _pair_spec(job: Job) -> dict[str, Any]:
+    return {"pair": job.recipe.pair.model_dump(), "measures": pair.measures(job.recipe), "seed": job.recipe.seed}
+
+
+def _pair_inputs(job: Job, ladder: dict[str, parts.Parts]) -> dict[str, Any]:
+    samples = pair.samples(job.recipe)
+    rungs = [[name, fingerprint(of_rung.specs), of_rung.inputs, samples[name]] for name, of_rung in ladder.items()]
+    scores = {asked.name: job.need(tables.scores_name(asked.name), "score") for asked in job.recipe.score}
+    return {"prompts": job.run.record[PROMPTS].fingerprint, "rungs": rungs, "scores": scores}
+
+
+def run_pair(job: Job, also_filter: bool = False) -> bool:
+    """Responses to pairs.parquet with every delta. With `also_filter` the rules are applied in the same pass."""
+    rules = filter.rules(job.recipe)  # a mistake in them is found before anything is done
+    pair.planned(job.recipe)
+    ladder = _whole_ladder(job)
     spec, inputs = _pair_spec(job), _pair_inputs(job, ladder)
     if also_filter:
         _refuse_drift(job, FILTER, _filter_spec(job))
     if _settled(job, PAIRS, spec, inputs):
         return False
     began = time.monotonic()
-    prompts = read_columns(job.prompts_file, [PROMPT_ID, POOL])
-    files = {name: of_rung.files for name, of_rung in ladder.items()}
-    responses = {name: map(partial(parts.checked, rung=name), paths) for name, paths in files.items()}
-    numbers = pair.pair(pair.response_numbers(responses, prompts, _samples(job)), job.recipe)
-    used = rules if also_filter else [rule for rule in rules if rule.name in filter.ALWAYS]
+    used = rules if also_filter else filter.always(rules)
+    numbers, facts = _paired(job, ladder, filter.sides(used))
     numbers = numbers.with_columns(filter.dropped_by(numbers, used))
     job.run.forget(FILTER)
-    dataset.write_pairs(job.pairs_file, _pairs_contract(), numbers, job.prompts_file, files)
-    facts = {"prompts_without_pair": prompts.height - numbers[PROMPT_ID].n_unique()}
+    contract = tables.pairs(pair.measures(job.recipe), [rule.name for rule in used])
+    dataset.write_pairs(job.pairs_file, contract, numbers, job.prompts_file, _files(ladder))
+    facts["prompts_without_pair"] = job.run.record[PROMPTS].rows - numbers[PROMPT_ID].n_unique()
     job.run.finish(PAIRS, numbers.height, time.monotonic() - began, spec, inputs, facts)
     if also_filter:
         _finish_filter(job, numbers, rules, time.monotonic() - began)
     return True
+
+
+def _files(ladder: dict[str, parts.Parts]) -> dict[str, list[Path]]:
+    return {name: of_rung.files for name, of_rung in ladder.items()}
+
+
+def _paired(job: Job, ladder: dict[str, parts.Parts], sides: set[str]) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The pairs' numbers, from responses and scores; and what the record keeps of the responses."""
+    prompts = read_columns(job.prompts_file, [PROMPT_ID, POOL])
+    responses = {name: parts.checked(paths, name) for name, paths in _files(ladder).items()}
+    numbers = pair.response_numbers(responses, prompts, job.recipe, sides)
+    facts = {"characters": pair.mean_characters(numbers)}
+    for asked in job.recipe.score:
+        numbers = pair.with_scores(numbers, score.read(job.run.path, asked.name))
+    numbers = pair.pair(numbers, job.recipe, sides)
+    if SIMILARITY in pair.measures(job.recipe):
+        numbers = numbers.with_columns(dataset.similarities(numbers, _files(ladder)))
+    return numbers, facts
 
 
 def _filter_spec(job: Job) -> dict[str, Any]:
@@ -218,26 +250,30 @@ def run_filter(job: Job) -> bool:
     if _settled(job, FILTER, spec, inputs):
         return False
     began = time.monotonic()
-    numbers = pair_numbers(job.pairs_file)
-    dropped = filter.dropped_by(numbers, rules)
+    numbers = would_filter(job)
     job.run.forget(FILTER)
-    dataset.redrop(job.pairs_file, dropped)
-    _finish_filter(job, numbers.with_columns(dropped), rules, time.monotonic() - began)
+    dataset.redrop(job.pairs_file, numbers[DROPPED_BY])
+    _finish_filter(job, numbers, rules, time.monotonic() - began)
     return True
 
 
-def pair_numbers(pairs_file: Path) -> pl.DataFrame:
-    """The pairs without their text, and what the rules want to know of the texts."""
-    text = {side: tables.last_text(side) for side in SIDES}
-    narrow = [
-        pl.DataFrame(group).select(
-            pl.exclude([tables.PROMPT, *SIDES]),
-            *((text[side].str.strip_chars() == "").alias(of(side, pair.EMPTY)) for side in SIDES),
-            (text[CHOSEN] == text[REJECTED]).alias(pair.SAME_TEXT),
-        )
-        for group in groups(pairs_file, without=(tables.PROMPT,))
-    ]
-    return pl.concat(narrow)
+def would_filter(job: Job) -> pl.DataFrame:
+    """The pairs' numbers with the reasons that the recipe's rules give them; nothing is written.
+
+    Raises UserError when the pairs were made by another recipe.
+    """
+    job.need(PAIRS, "pair")
+    if drift := _drift(job, PAIRS, _pair_spec(job)):
+        job.run.refuse_drift(drift)
+    rules = filter.rules(job.recipe)
+    numbers = dataset.pair_numbers(job.pairs_file, _files(job.ladder()), filter.sides(rules))
+    return numbers.with_columns(filter.dropped_by(numbers, rules))
+
+
+def would_report(job: Job) -> dict[str, Any]:
+    """The report that the recipe's rules would give; nothing is written. Raises UserError as `would_filter` does."""
+    names = [rule.name for rule in filter.rules(job.recipe)]
+    return reports.would_be(job.run.path, would_filter(job), names)
 
 
 def _finish_filter(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule], seconds: float) -> None:
@@ -247,23 +283,11 @@ def _finish_filter(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule], se
             f"{rule}: {count} pair(s) dropped since what it asks for is unknown "
             "(imported responses have no token counts; `measure: characters` is always known)"
         )
-    facts = {"funnel": filter.funnel(numbers[DROPPED_BY], rules), "unknown": unknown, "pairings": summary(numbers)}
+    pairings = card.pairings(numbers, pair.measures(job.recipe))
+    facts = {"funnel": filter.funnel(numbers[DROPPED_BY], rules), "unknown": unknown, "pairings": pairings}
     kept = numbers[DROPPED_BY].null_count()
     inputs = {"pairs": job.run.record[PAIRS].fingerprint}
     job.run.finish(FILTER, kept, seconds, _filter_spec(job), inputs, facts, [job.pairs_file])
-
-
-def summary(numbers: pl.DataFrame) -> list[dict[str, Any]]:
-    """Per pairing (in order): pairs, kept, and the mean of every delta over all pairs and over the kept ones."""
-    kept = pl.col(DROPPED_BY).is_null()
-    columns = {name: pl.col(delta(name)) for name in measure.NAMES}
-    found = numbers.group_by(of(CHOSEN, MODEL), of(REJECTED, MODEL), maintain_order=True).agg(
-        pairs=pl.len(),
-        kept=kept.sum(),
-        delta=pl.struct([column.mean().alias(name) for name, column in columns.items()]),
-        delta_kept=pl.struct([column.filter(kept).mean().alias(name) for name, column in columns.items()]),
-    )
-    return found.rename({of(CHOSEN, MODEL): CHOSEN, of(REJECTED, MODEL): REJECTED}).to_dicts()
 
 
 def _dataset_spec(job: Job) -> dict[str, Any]:
@@ -285,12 +309,13 @@ def run_dataset(job: Job) -> bool:
         return False
     began = time.monotonic()
     job.run.forget(DATASET)
-    files = {name: of_rung.files for name, of_rung in ladder.items()}
+    files = _files(ladder)
     with dataset.replacing(folder) as new:
         splits = dataset.write_default(new, job.pairs_file, job.recipe.holdout)
         if not splits:
             raise _nothing_kept(job)
-        splits.append(dataset.write_ladder(new, job.prompts_file, _places(job, files), files))
+        places = dataset.places(job.prompts_file, files, pair.samples(job.recipe))
+        splits.append(dataset.write_ladder(new, job.prompts_file, places, files))
         facts = {"splits": [split._asdict() for split in splits]}
         page = card.render(card.facts(job.recipe, job.run.record, facts["splits"]))
         (new / "README.md").write_text(page, encoding="utf-8")
@@ -319,24 +344,10 @@ def _nothing_kept(job: Job) -> UserError:
     )
 
 
-def _places(job: Job, files: dict[str, list[Path]]) -> pl.DataFrame:
-    """Where each response of a collected prompt lies, in order of prompt, rung and sample."""
-    prompts = read_columns(job.prompts_file, [PROMPT_ID]).with_row_index(pair.ORDER)
-    frames = [
-        pl.concat([read_columns(path, tables.RESPONSES.key) for path in paths]).with_row_index(pair.ROW)
-        for paths in files.values()
-    ]
-    rungs = pl.Enum(list(files))
-    asked = pl.col(SAMPLE) < pl.col(MODEL).replace_strict(_samples(job), return_dtype=pl.Int64)
-    places = (
-        pl.concat(frames).filter(asked).join(prompts, on=PROMPT_ID).sort(pair.ORDER, pl.col(MODEL).cast(rungs), SAMPLE)
-    )
-    return places.select(pair.ORDER, MODEL, pair.ROW)
-
-
 STAGES: dict[str, Callable[[Job], bool]] = {
     "collect": run_collect,
     "generate": run_generate,
+    "score": run_score,
     "pair": run_pair,
     "filter": run_filter,
 }
@@ -347,9 +358,13 @@ def run_all(job: Job) -> bool:
     filter.rules(job.recipe)  # the user's mistakes first, before anything takes time
     pair.planned(job.recipe)
     drifted = drifts(job.run, job.recipe, job.recipe_dir)
-    for table, spec in ((PAIRS, _pair_spec(job)), (FILTER, _filter_spec(job)), (DATASET, _dataset_spec(job))):
+    specs = [(tables.scores_name(asked.name), score.spec_of(asked)) for asked in job.recipe.score]
+    specs += [(PAIRS, _pair_spec(job)), (FILTER, _filter_spec(job)), (DATASET, _dataset_spec(job))]
+    for table, spec in specs:
         drifted += _drift(job, table, spec)
     if drifted and not job.overwrite:  # all of it at once, and before anything takes time
         job.run.refuse_drift(drifted)
-    done = [run_collect(job), run_generate(job), run_pair(job, also_filter=True), run_filter(job), run_dataset(job)]
+    done = [run_collect(job)]
+    score.refuse_bad_prompts(job.run.path, job.recipe, job.recipe_dir)
+    done += [run_generate(job), run_score(job), run_pair(job, also_filter=True), run_filter(job), run_dataset(job)]
     return any(done)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 QUIET_SECONDS = 10.0  # between two progress lines of a log
+MOST_ROWS = 12  # pairings in a table
+MARKS = {"good": "+", "warn": "!", "note": "-"}  # of findings
 
 
 class Screen:
@@ -78,21 +81,59 @@ class Screen:
             self._bar = None
 
     def closing(self, facts: dict[str, Any]) -> None:
-        """Rows in, kept and dropped, mean deltas, where the dataset lies, what to do next."""
+        """Rows in, kept and dropped, the deltas that matter most, where the dataset lies, what to do next."""
         counts = f"{facts['name']}: {facts['kept']} of {facts['pairs']} pairs kept"
         table = Table(title=f"{counts}; mean delta (chosen - rejected) of all pairs", title_justify="left")
         table.add_column("pairing", overflow="fold")
-        for column in ("pairs", "kept", *facts["measures"]):
+        for column in ("pairs", "kept", *facts["lead"]):
             table.add_column(column, justify="right", no_wrap=True)
-        for pairing in facts["pairings"]:
-            deltas = [_number(pairing["delta"][measure]) for measure in facts["measures"]]
-            rungs = f"{pairing['chosen']} > {pairing['rejected']}"
-            table.add_row(rungs, str(pairing["pairs"]), str(pairing["kept"]), *deltas)
+        for pairing in facts["pairings"][:MOST_ROWS]:
+            deltas = [_number(pairing["delta"][measure]) for measure in facts["lead"]]
+            table.add_row(_pairing(pairing), str(pairing["pairs"]), str(pairing["kept"]), *deltas)
         self.console.print(table)
+        self._more(facts["pairings"], "pairings")
         dropped = ", ".join(f"{rule} {count}" for rule, count in facts["funnel"].items() if count) or "nothing"
         self.note(f"dropped by rule: {dropped}")
         if facts["without_pair"]:
-            self.note(f"{facts['without_pair']} prompt(s) have no pair: a rung has no answer to them")
+            self.note(f"{facts['without_pair']} prompt(s) have no pair: {facts['without_pair_since']}")
+
+    def report(self, told: dict[str, Any]) -> None:
+        """Findings in words, then the tables of a report: deltas, ladder, funnel."""
+        for finding in told["findings"]:
+            self.note(f"{MARKS[finding['level']]} {finding['text']}")
+        for measure in dict.fromkeys([*told["scorers"], told["lead"], told["length_measure"]]):
+            columns = ("pairs", "mean", "sd", "median", "agree (95 %)")
+            table = _table(f"delta of {measure}, chosen - rejected, before the filter", "pairing", columns)
+            for pairing in told["pairings"][:MOST_ROWS]:
+                table.add_row(_pairing(pairing), *_spread(pairing["measures"][measure]))
+            self.console.print(table)
+        self._more(told["pairings"], "pairings")
+        table = _table(
+            "ladder, strongest first in the recipe", "rung", ("responses", "cut off", *_scored(told["scorers"]))
+        )
+        for rung in told["ladder"]:
+            scored = [cell for scorer in told["scorers"] for cell in _strength(rung, scorer)]
+            table.add_row(rung["model"], str(rung["responses"]), _percent(rung["cut_off"]), *scored)
+        self.console.print(table)
+        self.funnel(told)
+
+    def funnel(self, told: dict[str, Any]) -> None:
+        """What each rule drops, and the lead measure's delta before and after it."""
+        lead = told["lead"]
+        columns = ("dropped", "left", "mean before", "after", "agree before", "after")
+        table = _table(f"rules, and the delta of {lead}", "rule", columns)
+        left = told["pairs"]
+        for step in told["funnel"]:
+            left -= step["dropped"]
+            before, after = step["delta_before"][lead], step["delta_after"][lead]
+            shown = [_short(before["mean"]), _short(after["mean"])]
+            shown += [_percent(before["agreement"]), _percent(after["agreement"])]
+            table.add_row(step["rule"], str(step["dropped"]), str(left), *shown)
+        self.console.print(table)
+
+    def _more(self, rows: list[Any], what: str) -> None:
+        if len(rows) > MOST_ROWS:
+            self.note(f"and {len(rows) - MOST_ROWS} more {what}")
 
     def blocks(self, rows: list[dict[str, Any]]) -> None:
         """Records with long values, one below the other."""
@@ -108,6 +149,46 @@ class Screen:
         for row in rows:
             table.add_row(*(Text(str(value)) for value in row.values()))
         self.console.print(table)
+
+
+def _table(title: str, name: str, numbers: tuple[str, ...]) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
+    table.add_column(name, overflow="fold", min_width=20)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _pairing(pairing: dict[str, Any]) -> Text:
+    return Text(f"{pairing['chosen']} > {pairing['rejected']}")
+
+
+def _spread(stats: dict[str, Any]) -> list[str]:
+    """The cells of one measure's deltas."""
+    shown = [stats["mean"], stats["std"], (stats["quantiles"] or {}).get("0.5")]
+    low, high = stats["agreement_ci95"] or (None, None)
+    agreed = f"{_percent(stats['agreement'])} ({_percent(low)} - {_percent(high)})".replace(" %", "")
+    return [str(stats["n"]), *map(_short, shown), "-" if low is None else agreed]
+
+
+def _scored(scorers: list[str]) -> list[str]:
+    return [column for scorer in scorers for column in (scorer, "strength (95 %)")]
+
+
+def _strength(rung: dict[str, Any], scorer: str) -> list[str]:
+    """Mean score, and strength with its interval."""
+    low, high = rung["strength_ci95"][scorer] or (None, None)
+    span = f" ({low:+.2f} - {high:+.2f})" if low is not None and high is not None else ""
+    strength = rung["strength"][scorer]
+    return [_short(rung["mean_score"][scorer]), "-" if strength is None else f"{strength:+.2f}{span}"]
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else "0" if not value else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.3g} %"
 
 
 def _number(value: float | None) -> str:

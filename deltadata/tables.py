@@ -26,6 +26,7 @@ DROPPED_BY = "dropped_by"
 ROLE, CONTENT = "role", "content"
 TOKENS = "tokens"
 DELTA = "delta_"
+SIMILARITY = "similarity"  # of the two sides' texts: symmetric, so no delta
 
 
 def of(side: str, column: str) -> str:
@@ -36,6 +37,11 @@ def of(side: str, column: str) -> str:
 def delta(measure: str) -> str:
     """The pairs' column of a measure: chosen - rejected."""
     return DELTA + measure
+
+
+def measured(measure: str) -> str:
+    """The pairs' column of anything that is measured."""
+    return SIMILARITY if measure == SIMILARITY else delta(measure)
 
 
 class Rule(NamedTuple):
@@ -56,6 +62,10 @@ class Table(NamedTuple):
 
 class BrokenTable(UserError):
     """A table that breaks its contract: names the rule, how many rows break it and the first key."""
+
+
+def _known(column: str) -> pl.Expr:
+    return pl.col(column).is_null() | pl.col(column).is_finite()
 
 
 MESSAGES = pa.list_(pa.struct([pa.field(ROLE, pa.string()), pa.field(CONTENT, pa.string())]))
@@ -107,7 +117,7 @@ SCORES = Table(
         ]
     ),
     (PROMPT_ID, MODEL, SAMPLE, SCORER),
-    (Rule("finite or null", pl.col(SCORE).is_null() | pl.col(SCORE).is_finite()),),
+    (Rule("finite or null", _known(SCORE)),),
 )
 
 PAIR_KEY = (PROMPT_ID, *(of(side, column) for side in SIDES for column in (MODEL, SAMPLE)))
@@ -116,11 +126,17 @@ _SIDE_FACTS = ((MODEL, pa.string()), (SAMPLE, pa.uint32()), (TOKENS, pa.uint32()
 
 PROMPTS_FILE = f"{PROMPTS.name}.parquet"
 PAIRS_NAME, FILTER_NAME = "pairs", "filter"  # in the record: the table, and its column `dropped_by`
+PAIRS_FILE = f"{PAIRS_NAME}.parquet"
 
 
 def ladder_name(rung: str) -> str:
     """A rung's share of the responses, as the record names it."""
     return f"{RESPONSES.name}/{rung}"
+
+
+def scores_name(scorer: str) -> str:
+    """A scorer's scores, as the record names them."""
+    return f"{SCORES.name}/{scorer}"
 
 
 def last_text(column: str) -> pl.Expr:
@@ -133,7 +149,7 @@ def pairs(measures: list[str], known_reasons: list[str]) -> Table:
     fields: list[tuple[str, pa.DataType]] = [(PROMPT, MESSAGES), (CHOSEN, MESSAGES), (REJECTED, MESSAGES)]
     fields += [(PROMPT_ID, pa.string()), (POOL, pa.string())]
     fields += [(of(side, column), kind) for column, kind in _SIDE_FACTS for side in SIDES]
-    fields += [(delta(measure), pa.float64()) for measure in measures]
+    fields += [(measured(measure), pa.float64()) for measure in measures]
     kept = pl.col(DROPPED_BY).is_null()
     same_source = pl.all_horizontal(pl.col(of(CHOSEN, c)) == pl.col(of(REJECTED, c)) for c in (MODEL, SAMPLE))
     return Table(
@@ -145,10 +161,7 @@ def pairs(measures: list[str], known_reasons: list[str]) -> Table:
             Rule("known reason", kept | pl.col(DROPPED_BY).is_in(known_reasons)),
             Rule("kept texts differ", ~kept | (last_text(CHOSEN) != last_text(REJECTED))),
             Rule("kept texts are not empty", ~kept | _both_not_empty()),
-            *(
-                Rule(f"{delta(m)} is finite or null", pl.col(delta(m)).is_null() | pl.col(delta(m)).is_finite())
-                for m in measures
-            ),
+            *(Rule(f"{column} is finite or null", _known(column)) for column in map(measured, measures)),
         ),
     )
 

@@ -106,7 +106,7 @@ def prompts_frame(letters: str = PROMPTS) -> pl.DataFrame:
 
 def numbers(files: dict[str, list[Path]], samples: int = SAMPLES) -> pl.DataFrame:
     """What `pair.pair` starts from."""
-    return pair.response_numbers(frames(files), prompts_frame(), dict.fromkeys(files, samples))
+    return pair.response_numbers(frames(files), prompts_frame(), recipe(list(files), samples))
 
 
 def frames(files: dict[str, list[Path]]) -> dict[str, list[pl.DataFrame]]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from ladder import LADDER, do, key, numbers, recipe, small_run, write_parts, write_sources
 
-from deltadata import card, dataset, filter, measure, pair, run, tables
+from deltadata import card, dataset, filter, pair, rules, run, tables
 from deltadata.errors import UserError
 from deltadata.parquet import Writer
 from deltadata.tables import BrokenTable
@@ -453,7 +453,7 @@ def hand_written(folder: Path) -> tuple[pl.DataFrame, Path, dict[str, list[Path]
     return found.with_columns(filter.dropped_by(found, filter.rules(by_hand))), prompts, files
 
 
-CONTRACT = tables.pairs(measure.NAMES, filter.REASONS)
+CONTRACT = tables.pairs(pair.measures(recipe()), [*rules.RULES, filter.WHERE])
 
 
 def test_every_pair_gets_the_text_of_its_own_sides(tmp_path: Path) -> None:

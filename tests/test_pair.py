@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ladder import LADDER, PROMPTS, RUNGS, Response, frames, key, numbers, prompts_frame, recipe, write_parts
 
-from deltadata import measure, pair
+from deltadata import pair
 from deltadata.errors import UserError
 from deltadata.pair import Pairing, pairings
 from deltadata.recipe import Recipe
@@ -183,7 +183,9 @@ def test_what_the_recipe_no_longer_asks_for_makes_no_pair(tmp_path: Path) -> Non
 def test_each_rung_has_its_own_number_of_samples(tmp_path: Path) -> None:
     """A rung that is asked for fewer samples than another bounds the pairs of both."""
     files = write_parts(tmp_path, LADDER)
-    found = pair.response_numbers(frames(files), prompts_frame(), {"strong": 2, "middle": 1, "frail": 2})
+    tree = recipe().model_dump()
+    tree["generate"]["rungs"][1]["sampling"] = {"samples": 1}
+    found = pair.response_numbers(frames(files), prompts_frame(), Recipe.model_validate(tree))
     assert [STRONG_MIDDLE[0], STRONG_MIDDLE[2], *MIDDLE_FRAIL] == told(pair.pair(found, recipe()))
 
 
@@ -208,20 +210,6 @@ def test_white_space_is_empty(tmp_path: Path) -> None:
     blank = [Response("a", "strong", 0, " \n\t "), Response("a", "middle", 0, "a")]
     found = pair.pair(numbers(write_parts(tmp_path, blank)), recipe(RUNGS[:2]))
     assert found.select("chosen_is_empty", "rejected_is_empty", "delta_characters").rows() == [(True, False, 3.0)]
-
-
-def test_measures_are_the_documented_ones() -> None:
-    """Names of measures are names of columns that others read."""
-    assert measure.NAMES == ["tokens", "characters", "response_ratio"]
-    assert [delta(name) for name in measure.NAMES] == ["delta_tokens", "delta_characters", "delta_response_ratio"]
-
-
-def test_a_measure_counts_one_response() -> None:
-    """Tokens as counted, characters (not bytes), log2 of the characters; unknown and empty give null."""
-    rows = pl.DataFrame({"response": ["öööö", "", None], "response_tokens": [7, 0, None]})
-    got = rows.select(**measure.per_response())
-    assert got.rows() == [(7.0, 4.0, 2.0), (0.0, 0.0, None), (None, None, None)]
-    assert [pl.Float64] * 3 == got.dtypes
 
 
 @st.composite

@@ -1,0 +1,150 @@
+"""A run's report: report.json, plots/*.png and report.html, from its tables alone; nothing else in the run changes.
+
+deltadata report runs/quickstart
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from deltadata import page, parts, pictures, rules, score, tables
+from deltadata.dataset import in_test, replacing
+from deltadata.errors import UserError
+from deltadata.measure import characters
+from deltadata.parquet import TextColumn, groups, read_columns
+from deltadata.report import SPLIT, SPLITS, About, report
+from deltadata.store import Entry, atomic, read_record, write_json
+from deltadata.tables import (
+    CHOSEN,
+    DROPPED_BY,
+    MODEL,
+    PAIRS_FILE,
+    PAIRS_NAME,
+    POOL,
+    PROMPT,
+    PROMPT_ID,
+    REJECTED,
+    RESPONSE_TOKENS,
+    SAMPLE,
+    SIDES,
+    SIMILARITY,
+    TOKENS,
+    measured,
+    of,
+)
+
+JSON_FILE, PAGE_FILE, PLOTS = "report.json", "report.html", "plots"
+EXAMPLES = {"largest": 2, "median": 2, "negative": 2}  # of each pairing
+PAIRINGS_WITH_EXAMPLES = 12
+Record = Mapping[str, Entry]
+
+
+def make(run: Path, drawn: bool = True) -> dict[str, Any]:
+    """Compute and write the report of the run folder `run`; with `drawn` its pictures and page, too. Returns the JSON.
+
+    Raises UserError when there are no pairs yet, or a package of the extra `report` is missing.
+    """
+    name, record = read_record(run)
+    pairs, ladder = frames(run, record)
+    filtered = record.get(tables.FILTER_NAME)
+    told = compute(name, record, pairs, ladder, list(filtered.facts["funnel"]) if filtered else [*rules.ALWAYS])
+    write_json(run / JSON_FILE, told)
+    if drawn:
+        with replacing(run / PLOTS) as folder:
+            svgs = pictures.draw(told, pairs, ladder, folder)
+        with atomic(run / PAGE_FILE) as temporary:
+            text = page.render(told, svgs, examples(run, told, pairs))
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    else:
+        (run / PAGE_FILE).unlink(missing_ok=True)  # a page of other numbers would be worse than none
+        shutil.rmtree(run / PLOTS, ignore_errors=True)
+    return told
+
+
+def would_be(run: Path, pairs: pl.DataFrame, found: list[str]) -> dict[str, Any]:
+    """The report that these pairs would have under the rules `found`, before anything is written."""
+    name, record = read_record(run)
+    return compute(name, record, _with_split(record, pairs), _ladder(run, record[PAIRS_NAME]), found)
+
+
+def compute(name: str, record: Record, pairs: pl.DataFrame, ladder: pl.DataFrame, found: list[str]) -> dict[str, Any]:
+    """The report of these pairs, dropped by the rules `found`; names and rungs are as the record has them."""
+    made = record[PAIRS_NAME]
+    told = report(
+        pairs,
+        ladder,
+        About(
+            name,
+            made.spec["pair"]["control"],
+            [rung[0] for rung in made.inputs["rungs"]],
+            [measure for measure in made.spec["measures"] if measure != SIMILARITY],
+            list(made.inputs["scores"]),
+            found,
+            [pool["name"] for pool in record[tables.PROMPTS.name].facts["pools"]],
+            made.spec["seed"],
+        ),
+    )
+    for rung in told["ladder"]:
+        rung[f"mean_{characters.__name__}"] = made.facts["characters"].get(rung[MODEL])
+    return told
+
+
+def frames(run: Path, record: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The run's pairs and responses as a report sees them, without text. Raises UserError when there are no pairs."""
+    if PAIRS_NAME not in record:
+        raise UserError("the pairs are not made yet", where=str(run), cure="deltadata run RECIPE makes them")
+    pairs = pl.concat(pl.DataFrame(group) for group in groups(run / PAIRS_FILE, without=(PROMPT, *SIDES)))
+    return _with_split(record, pairs), _ladder(run, record[PAIRS_NAME])
+
+
+def _with_split(record: Record, pairs: pl.DataFrame) -> pl.DataFrame:
+    held_out = record["dataset"].spec["holdout"] if "dataset" in record else 0.0
+    split = pl.when(in_test(held_out)).then(pl.lit(SPLITS[1])).otherwise(pl.lit(SPLITS[0]))
+    return pairs.with_columns(split.alias(SPLIT))
+
+
+def _ladder(run: Path, made: Entry) -> pl.DataFrame:
+    columns = [*tables.RESPONSES.key, RESPONSE_TOKENS]
+    files = [path for rung in made.inputs["rungs"] for path in parts.read(run, rung[0]).files]
+    answered = [read_columns(path, [*columns, tables.FINISH]) for path in files]
+    ladder = pl.concat(answered).filter(pl.col(tables.FINISH) != "error").drop(tables.FINISH)
+    ladder = ladder.rename({RESPONSE_TOKENS: TOKENS}).with_columns(pl.col(TOKENS).cast(pl.Float64))
+    ladder = ladder.join(read_columns(run / tables.PROMPTS_FILE, [PROMPT_ID, POOL]), on=PROMPT_ID)
+    for scorer in made.inputs["scores"]:
+        ladder = ladder.join(score.read(run, scorer), on=tables.RESPONSES.key, how="left")
+    return ladder
+
+
+def examples(run: Path, told: dict[str, Any], pairs: pl.DataFrame) -> list[dict[str, Any]]:
+    """Pairs to read, of each pairing those of the largest, the median and the most negative delta, with their texts."""
+    column = measured(told["lead"])
+    rows = pairs.with_row_index("row").filter(pl.col(column).is_not_null())
+    texts = {name: TextColumn([run / PAIRS_FILE], name) for name in (PROMPT, *SIDES)}
+    found = []
+    for pairing in told["pairings"][:PAIRINGS_WITH_EXAMPLES]:
+        here = rows.filter(
+            pl.col(of(CHOSEN, MODEL)) == pairing[CHOSEN], pl.col(of(REJECTED, MODEL)) == pairing[REJECTED]
+        ).sort(column, PROMPT_ID, of(CHOSEN, SAMPLE), of(REJECTED, SAMPLE))
+        middle = max(0, here.height // 2 - EXAMPLES["median"] // 2)
+        shelves = {
+            "largest": here.filter(pl.col(column) > 0).reverse().head(EXAMPLES["largest"]),
+            "median": here.slice(middle, EXAMPLES["median"]),
+            "negative": here.filter(pl.col(column) < 0).head(EXAMPLES["negative"]),
+        }
+        for which, shelf in shelves.items():
+            for pair in shelf.iter_rows(named=True):
+                place = pl.Series([pair["row"]])
+                messages = {name: texts[name].take(place).to_pylist()[0] for name in texts}
+                found.append(_example(which, pair, messages, told))
+    return found
+
+
+def _example(which: str, pair: dict[str, Any], messages: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    facts = (of(CHOSEN, MODEL), of(REJECTED, MODEL), PROMPT_ID, POOL, DROPPED_BY)
+    deltas = {measure: pair[measured(measure)] for measure in told["measures"]}
+    return {"which": which, "deltas": deltas} | {name: pair[name] for name in facts} | messages
