@@ -1,13 +1,14 @@
 # make dataset and make test each work alone on a fresh machine: they set themselves up first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RECIPE ?= recipes/quickstart.yaml
+RUN ?= runs/$(basename $(notdir $(RECIPE)))
 BIN := .venv/bin
 READY := .venv/.ready
 # Where torch's CPU builds are served, for machines whose pip does not find them by itself.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: setup dataset test test-slow check bench bench-generate bench-server bench-memory clean
+.PHONY: setup dataset report test test-slow check bench bench-generate bench-server bench-memory bench-pairs bench-report clean
 .DEFAULT_GOAL := dataset
 
 setup: $(READY)
@@ -28,6 +29,9 @@ $(READY): pyproject.toml locks/cpu-py311.txt
 dataset: setup
 	$(BIN)/deltadata run $(RECIPE)
 
+report: setup
+	$(BIN)/deltadata report $(RUN)
+
 test: setup
 	$(BIN)/python -m pytest
 
@@ -40,7 +44,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-bench: bench-generate bench-server bench-memory
+bench: bench-generate bench-server bench-memory bench-pairs bench-report
 
 bench-generate: setup
 	$(BIN)/python benchmarks/generate.py
@@ -50,6 +54,12 @@ bench-server: setup
 
 bench-memory: setup
 	$(BIN)/python benchmarks/memory.py
+
+bench-pairs: setup
+	$(BIN)/python benchmarks/pairs.py
+
+bench-report: setup
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf .venv runs models

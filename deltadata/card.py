@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deltadata import __version__, measure, tables
 from deltadata.pair import measures
-from deltadata.recipe import ByScore, Recipe, Rung
+from deltadata.recipe import ByScore, Recipe, Rung, Score
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, REJECTED, fingerprint, measured, of
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -38,6 +38,8 @@ def facts(recipe: Recipe, record: Mapping[str, Any], splits: list[dict[str, Any]
         "test_share": recipe.holdout,
         "rungs": [_rung(recipe, rung, record[tables.ladder_name(rung.name)]) for rung in recipe.generate.rungs],
         "control": recipe.pair.control,
+        "by": asked if isinstance(asked := recipe.pair.pairings, ByScore) else None,
+        "scorers": [_scorer(score, record[tables.scores_name(score.name)]) for score in recipe.score],
         "pools": record[tables.PROMPTS.name].facts["pools"],
     }
 
@@ -92,6 +94,12 @@ def _rung(recipe: Recipe, rung: Rung, entry: Any) -> dict[str, Any]:
         "cut_off": "unknown" if rung.responses else entry.facts["cut_off"],
         "license": rung.license or entry.facts.get("license") or "not stated",
     }
+
+
+def _scorer(score: Score, entry: Any) -> dict[str, Any]:
+    source = f"scores from {Path(score.scores).name}" if score.scores else "verifiable checks that the prompts carry"
+    means = {rung["model"]: rung["mean"] for rung in entry.facts["rungs"]}
+    return {"name": score.name, "source": source, "graded": entry.rows, "of": entry.facts["responses"], "means": means}
 
 
 def render(facts: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import polars as pl
 
 from deltadata import agreement, measure
 from deltadata.spread import Array, Column, column, spread
-from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, SAMPLE, SIDES, TOKENS, delta, of
+from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, REJECTED, SAMPLE, SIDES, TOKENS, delta, of
 
 CHARACTERS, RESPONSE_RATIO = measure.characters.__name__, measure.response_ratio.__name__
 CUT_OFF = "length"  # the finish reason of a response that max_tokens ended
@@ -63,16 +63,16 @@ def _means(responses: pl.DataFrame, name: str, rung: Array, size: int) -> tuple[
 
 def _cut_off(pairs: pl.DataFrame, rungs: list[str]) -> dict[str, float]:
     """Per rung the share of responses that max_tokens ended, of those with a known end, in its largest pairing."""
-    models = [coded(pairs[of(side, MODEL)], rungs)[0] for side in SIDES]
-    pairing = models[0] * (len(rungs) + 1) + models[1]
+    chosen, names = coded(pairs[of(CHOSEN, MODEL)], rungs)
+    rejected, names = coded(pairs[of(REJECTED, MODEL)], names)
     found: dict[str, tuple[int, float]] = {}
-    size = (len(rungs) + 1) ** 2
-    for side in SIDES:
+    pairing = chosen * len(names) + rejected
+    for place, side in enumerate(SIDES):
         ends = pairs[of(side, FINISH)].cast(pl.String)
         known, cut = (x.fill_null(False).to_numpy() for x in (ends.is_not_null(), ends == CUT_OFF))
-        n, ended = (np.bincount(pairing[rows], minlength=size) for rows in (known, cut))
+        n, ended = (np.bincount(pairing[rows], minlength=len(names) ** 2) for rows in (known, cut))
         for code in np.flatnonzero(n):
-            rung = rungs[code // (len(rungs) + 1) if side == SIDES[0] else code % (len(rungs) + 1)]
+            rung = names[divmod(code, len(names))[place]]
             if n[code] > found.get(rung, (0, 0.0))[0]:
                 found[rung] = (int(n[code]), float(ended[code] / n[code]))
     return {rung: share for rung, (_, share) in found.items()}

@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ CHROMIUM = next(
 )
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 FLAGS += " --disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-pipe"
+
+# The pipe is file descriptors 3 and 4 of the browser.
+LAUNCH = """import os, sys
+for place, number in enumerate(sys.argv[1:3], 3): os.dup2(int(number), place)
+os.execv(sys.argv[3], sys.argv[3:])"""
 
 
 class Browser:
@@ -32,8 +38,7 @@ class Browser:
         self._session: str | None = None
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
-        # The pipe is file descriptors 3 and 4 of the browser.
-        line = ["sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", str(CHROMIUM), *FLAGS.split()]
+        line = [sys.executable, "-c", LAUNCH, str(theirs_in), str(theirs_out), str(CHROMIUM), *FLAGS.split()]
         self._process = subprocess.Popen(
             [*line, f"--user-data-dir={folder}"],
             pass_fds=(theirs_in, theirs_out),
@@ -78,7 +83,7 @@ class Browser:
                 raise TimeoutError("the browser says nothing")
             got = os.read(self._in, 1 << 20)
             if not got:
-                raise EOFError("the browser is gone")
+                raise EOFError(f"the browser is gone, exit code {self._process.wait(timeout=20)}")
             self._rest += got
         told, _, self._rest = self._rest.partition(b"\0")
         message: dict[str, Any] = json.loads(told)

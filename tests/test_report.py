@@ -357,8 +357,9 @@ def test_an_interval_is_no_matter_of_the_other_pairings_and_one_of_the_seed() ->
     more = [("abcdef"[n % 6], "mid", n // 6, None, 1.0 - n % 3, n) for n in range(18)]
     alone, beside = made(from_rows(rows)), made(from_rows(rows + more))
     assert alone["pairings"][0]["measures"] == beside["pairings"][0]["measures"]
-    again = made(from_rows(rows), seed=1)["pairings"][0]["measures"]["judge"]
-    assert again["agreement_ci95"] != alone["pairings"][0]["measures"]["judge"]["agreement_ci95"]
+    many = frame(*({"delta_judge": 1.0 if n % 3 else -1.0} for n in range(4_001)))
+    first, second = (made(many, seed=seed)["pairings"][0]["measures"]["judge"] for seed in (0, -1))
+    assert first["agreement_ci95"] != second["agreement_ci95"]
 
 
 def test_several_pairs_of_a_prompt_widen_the_interval() -> None:
