@@ -179,7 +179,7 @@ def models(
 @app.command()
 def show(
     run: RunPath,
-    table: Annotated[str | None, typer.Argument(help="prompts, pairs, or responses/<rung>: rows of that table")] = None,
+    table: Annotated[str | None, typer.Argument(help="prompts, pairs, responses/<rung> or scores/<scorer>: rows of that table")] = None,
     rows: Annotated[int, typer.Option(help="how many rows", min=1, max=100_000)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:

@@ -124,12 +124,13 @@ def percent(share: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Two or three digits that matter: 1,234, 12.3, 1.23, 0.21, 0.0012; whole numbers whole; a true minus sign."""
+    """Two or three digits that matter: 1,234, 12.3, 1.23, 0.21, 0.0012, 1.2e−5; whole numbers whole."""
     if value is None:
         return NOTHING
     size = abs(value)
-    if size >= 1e15 or 0 < size < 1e-6:
-        return f"{value:.1e}".replace("-", "−")
+    if size >= 1e15 or 0 < size < 1e-4:
+        mantissa, _, power = f"{value:.1e}".partition("e")
+        return f"{mantissa}e{int(power)}".replace("-", "−")
     value += 0.0  # no minus zero
     digits = 1 if size >= 10 else 2 if size >= 0.1 else 1 - math.floor(math.log10(size or 1))
     return f"{value:,.{0 if size >= 100 or value == int(value) else digits}f}".replace("-", "−")

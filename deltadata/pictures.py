@@ -101,7 +101,8 @@ def _strengths(axes: Any, rungs: Sequence[Report], scorer: str) -> None:
         if value is not None:
             limits = rung["strength_ci95"][scorer] or (value, value)
             sheet.interval(axes, row, value, limits, POSITIVE)
-            sheet.write(axes, signed(value), (limits[1], row), (4, 0), va="center_baseline", fontsize=8)
+            edge = ("axes fraction", "data")
+            sheet.write(axes, signed(value), (1, row), (-2, 0), edge, ha="right", va="center_baseline", fontsize=8)
     axes.axvline(0, color=LINE, linewidth=0.8, zorder=0)
     sheet.stretch(axes, 0.08, 0.42)
     sheet.numbers(axes.xaxis, 3)

@@ -94,18 +94,7 @@ def report(pairs: pl.DataFrame, ladder: pl.DataFrame, about: About) -> Tree:
         _outline(sides, pairing, counts, cells) for sides, pairing in zip(cells.names[PAIRING], known, strict=True)
     ]
     funnel = _funnel(cells, counts)
-    vary, ranks = [], []
-    for name in [*about.measures, *([SIMILARITY] if SIMILARITY in pairs.columns else [])]:
-        values = pairs[tables.measured(name)].cast(pl.Float64).to_numpy()
-        whole, ranked = column(values, cells.of_row, cells.size)
-        for told, pairing in zip(pairings, known, strict=True):
-            _measure(told, pairing, name, whole, values, seed)
-        if name == SIMILARITY:
-            continue
-        _pass_through(funnel, name, whole, cells)
-        if whole.values.size and whole.values[0] != whole.values[-1]:
-            vary.append(name)
-            ranks.append(ranked)
+    correlations = _measures(pairs, about, cells, known, pairings, funnel, seed)
     facts = {
         "name": about.name,
         "control": about.control,
@@ -121,7 +110,7 @@ def report(pairs: pl.DataFrame, ladder: pl.DataFrame, about: About) -> Tree:
         "pairings": pairings,
         "funnel": funnel,
         "ladder": scored.ladder(ladder, pairs, about.rungs, about.scorers, seed),
-        "correlations": {"measures": vary, "spearman": spearman(ranks)},
+        "correlations": correlations,
     }
     facts |= scored.by_lead(facts, pairs, ladder, [(pairing.rows, pairing.prompts) for pairing in known], seed)
     return facts | {"findings": findings.findings(facts)}
@@ -134,10 +123,11 @@ def _cells(pairs: pl.DataFrame, about: About) -> Cells:
     codes = {PAIRING: chosen * len(models) + rejected}
     for axis, known in ((POOL, about.pools), (SPLIT, SPLITS), (DROPPED_BY, about.rules)):
         codes[axis], names[axis] = coded(pairs[axis], known)
-    packed = np.zeros(pairs.height, dtype=np.int64)
+    packed: Array = np.zeros(pairs.height, dtype=np.int64)
     sizes = {PAIRING: len(models) ** 2} | {axis: len(names[axis]) + 1 for axis in names}
     for axis, size in sizes.items():
-        packed = packed * size + codes[axis]
+        packed *= size
+        packed += codes.pop(axis)
     found, of_row = np.unique(packed, return_inverse=True)
     axes = {}
     for axis, size in reversed(sizes.items()):
@@ -176,6 +166,31 @@ def _outline(sides: tuple[str, str], pairing: Pairing, counts: Array, cells: Cel
 def _counted(group: Group, counts: Array, cells: Cells) -> Tree:
     pairs, kept = (int(counts[member].sum()) for member in (group.member, group.member & cells.kept))
     return {"pairs": pairs, "kept": kept, "measures": {}}
+
+
+def _measures(
+    pairs: pl.DataFrame,
+    about: About,
+    cells: Cells,
+    known: list[Pairing],
+    pairings: list[Tree],
+    funnel: list[Tree],
+    seed: int,
+) -> Tree:
+    """Fill in every measure, one sorted column at a time; returns the rank correlations of those that vary."""
+    vary, ranks = [], []
+    for name in [*about.measures, *([SIMILARITY] if SIMILARITY in pairs.columns else [])]:
+        values = pairs[tables.measured(name)].cast(pl.Float64).to_numpy()
+        whole, ranked = column(values, cells.of_row, cells.size)
+        for told, pairing in zip(pairings, known, strict=True):
+            _measure(told, pairing, name, whole, values, seed)
+        if name == SIMILARITY:
+            continue
+        _pass_through(funnel, name, whole, cells)
+        if whole.values.size and whole.values[0] != whole.values[-1]:
+            vary.append(name)
+            ranks.append(ranked)
+    return {"measures": vary, "spearman": spearman(ranks)}
 
 
 def _measure(told: Tree, pairing: Pairing, name: str, whole: Column, values: Array, seed: int) -> None:

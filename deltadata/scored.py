@@ -21,15 +21,19 @@ CHARACTERS, RESPONSE_RATIO = measure.characters.__name__, measure.response_ratio
 CUT_OFF = "length"  # the finish reason of a response that max_tokens ended
 WITHIN = 0.1  # lengths are alike when they differ by this share of their mean at most
 FEWEST = 30  # pairs of a slice that is looked at
-KEY = (pl.String, pl.String, pl.UInt32)
+MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)  # odd: multiplying by them loses nothing
 Tree = dict[str, Any]
 
 
 def coded(names: pl.Series, known: Sequence[str]) -> tuple[Array, list[str]]:
     """Names as numbers into a list: the known ones first, then any other; null is the number behind the last."""
-    kinds = list(dict.fromkeys([*known, *names.cast(pl.String).drop_nulls().unique().sort()]))
-    codes = names.cast(pl.String).cast(pl.Enum(kinds)).to_physical().cast(pl.Int64)
-    return codes.fill_null(len(kinds)).to_numpy(), kinds
+    kinds = list(dict.fromkeys(known))
+    texts = names.cast(pl.String)
+    codes = texts.cast(pl.Enum(kinds), strict=False)
+    if codes.null_count() > texts.null_count():
+        kinds = list(dict.fromkeys([*kinds, *texts.drop_nulls().unique().sort()]))
+        codes = texts.cast(pl.Enum(kinds))
+    return codes.to_physical().cast(pl.Int32).fill_null(len(kinds)).to_numpy(), kinds
 
 
 def ladder(responses: pl.DataFrame, pairs: pl.DataFrame, rungs: list[str], scorers: list[str], seed: int) -> list[Tree]:
@@ -78,18 +82,17 @@ def _cut_off(pairs: pl.DataFrame, rungs: list[str]) -> dict[str, float]:
     return {rung: share for rung, (_, share) in found.items()}
 
 
-def _keys(frame: pl.DataFrame, *columns: str) -> Array:
-    """A 64-bit hash of each row's key; at a million rows two keys meet once in 40 million reports."""
-    return (
-        frame.select(pl.struct(pl.col(name).cast(KEY[i]) for i, name in enumerate(columns)).hash())
-        .to_series()
-        .to_numpy()
-    )
+def _keys(frame: pl.DataFrame, sample: str, rung: Array | int = 0) -> Array:
+    """A 64-bit number for each row: prompt, sample, rung. Two of a million are equal once in 40 million reports."""
+    mixed: Array = MIX[0] * frame[sample].cast(pl.UInt64).to_numpy()
+    mixed += frame[PROMPT_ID].hash().to_numpy()
+    mixed += MIX[1] * np.asarray(rung).astype(np.uint64)
+    return mixed
 
 
 def _strengths(responses: pl.DataFrame, scorer: str, rung: Array, size: int, seed: int) -> Any:
     """Bradley-Terry strengths over all pairs of rungs; responses are matched by prompt and sample."""
-    found, row = np.unique(_keys(responses, PROMPT_ID, SAMPLE), return_inverse=True)
+    found, row = np.unique(_keys(responses, SAMPLE), return_inverse=True)
     scores = np.full((len(found), size), np.nan)
     scores[row, rung] = responses[scorer].cast(pl.Float64).to_numpy()
     prompts = None
@@ -123,7 +126,7 @@ def by_lead(
     deltas = pairs[delta(lead)].cast(pl.Float64).to_numpy()
     lengths = pairs[delta(facts["length_measure"])].cast(pl.Float64).to_numpy()
     alike = _alike(pairs, facts["length_measure"])
-    ends, kinds = coded(_ends(pairs), [])
+    ends, kinds = _ends(pairs)
     seen: list[Tree] = []
     for told, (rows, prompts) in zip(facts["pairings"], known, strict=True):
         at = np.flatnonzero(np.isfinite(deltas[rows]))
@@ -137,9 +140,12 @@ def by_lead(
     return {"slices": inverted, "slices_seen": len(seen), "saturation": _saturation(pairs, responses, deltas, lead)}
 
 
-def _ends(pairs: pl.DataFrame) -> pl.Series:
-    said = [pl.lit(f"{side} ") + pl.col(of(side, FINISH)).cast(pl.String).fill_null("unknown") for side in SIDES]
-    return pairs.select(pl.concat_str(said, separator=", ")).to_series()
+def _ends(pairs: pl.DataFrame) -> tuple[Array, list[str]]:
+    """How both sides of each pair ended, as numbers into the list of names."""
+    coded_sides = [coded(pairs[of(side, FINISH)], []) for side in SIDES]
+    chosen, rejected = ([*kinds, "unknown"] for _, kinds in coded_sides)
+    names = [f"chosen {one}, rejected {other}" for one in chosen for other in rejected]
+    return coded_sides[0][0] * len(rejected) + coded_sides[1][0], names
 
 
 def _alike(pairs: pl.DataFrame, length: str) -> Array:
@@ -205,13 +211,17 @@ def _slices(told: Tree, judged: Judged, kinds: list[str], facts: Tree, seed: int
 
 def _chosen_scores(pairs: pl.DataFrame, responses: pl.DataFrame, lead: str) -> tuple[Array, Array]:
     """Each pair's chosen score (NaN = unknown), in the order of the rows given with it."""
-    have = _keys(responses, PROMPT_ID, MODEL, SAMPLE)
-    want = _keys(pairs, PROMPT_ID, of(CHOSEN, MODEL), of(CHOSEN, SAMPLE))
-    order, rows = np.argsort(have), np.argsort(want)
+    rung, names = coded(responses[MODEL], [])
+    chosen, _ = coded(pairs[of(CHOSEN, MODEL)], names)
+    have = _keys(responses, SAMPLE, rung)
+    want = _keys(pairs, of(CHOSEN, SAMPLE), chosen)
+    order, rows = np.argsort(have).astype(np.int32), np.argsort(want).astype(np.int32)
     have, want = have[order], want[rows]
     place = np.minimum(np.searchsorted(have, want), len(have) - 1)
-    scores = responses[lead].cast(pl.Float64).to_numpy()[order[place]]
-    return np.where(have[place] == want, scores, np.nan), rows
+    missing = have[place] != want
+    scores: Array = responses[lead].cast(pl.Float64).to_numpy()[order[place]]
+    scores[missing] = np.nan
+    return scores, rows
 
 
 def _saturation(pairs: pl.DataFrame, responses: pl.DataFrame, deltas: Array, lead: str) -> Tree | None:

@@ -116,8 +116,8 @@ def blank(
     figure = Figure(figsize=(WIDTH, height), label=title)
     for number, line in enumerate(head):
         figure.text(0.1 / WIDTH, 1 - (0.23 + 0.23 * number) / height, line, fontsize=10.5, fontweight="bold")
-    for number, line in enumerate(reversed(foot)):
-        figure.text(0.1 / WIDTH, (0.1 + 0.15 * number) / height, line, fontsize=8, color=MUTED)
+    for number, line in enumerate(foot, 1):
+        figure.text(0.1 / WIDTH, (0.1 + 0.15 * (len(foot) - number)) / height, line, fontsize=8, color=MUTED)
     sides = {"left": left / WIDTH, "right": 1 - right / WIDTH, "top": 1 - top / height, "bottom": bottom / height}
     axes = figure.subplots(*shape, squeeze=False, gridspec_kw=sides | {"hspace": gap / row, "wspace": 0.14})
     for each in axes.flat:
@@ -186,7 +186,7 @@ def maps(title: str, note: str, panels: list[Panel], x_name: str, y_name: str) -
     columns = min(len(panels), 2)
     lines = -(-len(panels) // columns)
     bins = [edges(np.concatenate([panel[side] for panel in panels]), 48 // columns, side == 2) for side in (1, 2)]
-    note = f"Darker: more pairs. The line is the mean. The axes end at the 1st and 99th percentile. {note}"
+    note = f"Fuller colour: more pairs. The line is the mean. The axes end at the 1st and 99th percentile. {note}"
     names = [two_lines(name, 26 * (3 - columns)) for name, _, _ in panels]
     above = 0.15 * max(name.count("\n") for name in names)
     height = 2.6 if columns == 1 else 1.5

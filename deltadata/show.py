@@ -32,9 +32,10 @@ def record_rows(run: Path) -> list[dict[str, Any]]:
 def table_rows(run: Path, table: str, rows: int) -> list[dict[str, Any]]:
     """The first rows of a table, as JSON values. Raises UserError for a table that is not there."""
     read_record(run)
-    files = {name: [run / f"{name}.parquet"] for name in (tables.PROMPTS.name, "pairs")}
-    for rung in sorted((run / tables.RESPONSES.name).glob("*")):
-        files[tables.ladder_name(rung.name)] = sorted(rung.glob("part-*.parquet"))
+    files = {name: [run / f"{name}.parquet"] for name in (tables.PROMPTS.name, tables.PAIRS_NAME)}
+    for kind in (tables.RESPONSES.name, tables.SCORES.name):
+        for folder in sorted((run / kind).glob("*")):
+            files[f"{kind}/{folder.name}"] = sorted(folder.glob("part-*.parquet"))
     there = {name: paths for name, paths in files.items() if paths and paths[0].exists()}
     if table not in there:
         raise UserError(f"no table {table!r} here", where=str(run), cure=did_you_mean(table, there))

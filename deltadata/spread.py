@@ -45,19 +45,20 @@ def column(values: Array, cells: Array, size: int) -> tuple[Column, Array]:
 
     Values are sorted before anything is added up, so that the order of the rows changes no bit of the result.
     """
-    known = np.flatnonzero(np.isfinite(values))
-    order = known[np.argsort(values[known])]
+    order = np.argsort(np.where(np.isfinite(values), values, np.nan))[: np.count_nonzero(np.isfinite(values))]
+    order = order.astype(np.int32)  # places in 32 bits: half the memory
     ordered, at = values[order] + 0.0, cells[order]  # + 0.0: no minus zero
     new = np.ones(len(ordered), dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-    first = np.flatnonzero(new)
-    run = np.cumsum(new) - 1
+    first = np.flatnonzero(new).astype(np.int32)
+    run = np.cumsum(new, dtype=np.int32) - 1
     kind = np.float32 if len(values) < 2**22 else np.float64  # halves up to there are exact in 32 bits
+    middle = (first.astype(kind) + np.append(first[1:], len(ordered)).astype(kind) + 1) / 2
     ranks = np.full(len(values), np.nan, dtype=kind)
-    ranks[order] = ((first + np.append(first[1:], len(ordered)) + 1) / 2).astype(kind)[run]
+    ranks[order] = middle[run]
     counts = None
     if len(first) * size <= COLLAPSE:
-        held = np.bincount(run * size + at, minlength=len(first) * size).reshape(len(first), size)
+        held = np.bincount(run * np.int64(size) + at, minlength=len(first) * size).reshape(len(first), size)
         row, at = np.nonzero(held)
         ordered, counts = ordered[first][row], held[row, at]
     return _with_moments(ordered, at, counts, size), ranks

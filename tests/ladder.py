@@ -18,6 +18,7 @@ from deltadata.recipe import Recipe
 from deltadata.store import open_run
 
 RUNGS = ("strong", "middle", "frail")  # strongest first, which is not the order of the alphabet
+LENGTHS = ["tokens", "characters", "response_ratio"]  # measures whose deltas can be written down by hand
 PROMPTS = "bacd"  # the order of the prompts table, which is not that of the ids
 SAMPLES = 2
 
@@ -105,8 +106,8 @@ def prompts_frame(letters: str = PROMPTS) -> pl.DataFrame:
 
 
 def numbers(files: dict[str, list[Path]], samples: int = SAMPLES) -> pl.DataFrame:
-    """What `pair.pair` starts from."""
-    return pair.response_numbers(frames(files), prompts_frame(), recipe(list(files), samples))
+    """What `pair.pair` starts from; the order of `files` is not that of the rungs."""
+    return pair.response_numbers(frames(files), prompts_frame(), recipe(samples=samples))
 
 
 def frames(files: dict[str, list[Path]]) -> dict[str, list[pl.DataFrame]]:
@@ -143,7 +144,7 @@ def small_run(samples: int = 2, part_rows: int = 7, **sections: Any) -> Recipe:
             "sampling": {"max_tokens": 50, "samples": samples},
             "part_rows": part_rows,
         },
-        "pair": {"pairings": "all"},
+        "pair": {"pairings": "all", "measures": LENGTHS},
         "filter": {
             "rules": [{"max_length_delta": {"measure": "characters", "at_most": 60}}, "finished"],
             "where": "response_ratio < 1.25",

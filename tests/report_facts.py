@@ -92,7 +92,7 @@ def _pairing_facts(pairs: pl.DataFrame, measures: list[str], scorers: tuple[str,
     length = {
         "measure": "tokens",
         "share_chosen_longer": float((pairs["delta_tokens"] > 0).mean()),  # type: ignore[arg-type]
-        "matched": {"pairs": 61, "agreement": 0.58, "agreement_ci95": [0.51, 0.65], "within": 20.0},
+        "matched": {"pairs": 61, "agreement": 0.58, "agreement_ci95": [0.51, 0.65], "within": 0.1},
         "controlled": {"agreement": 0.57, "coefficient": 0.0021},
     }
     by = {

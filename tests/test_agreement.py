@@ -220,6 +220,8 @@ def test_rungs_that_nothing_links_have_no_strength() -> None:
     scores = np.array([[2.0, 1.0, 0.0, nan, nan], [1.0, 2.0, 0.0, nan, nan], [nan, nan, nan, 1.0, 0.0]])
     strength, limits = agreement.strengths(scores, None, 0)
     assert [x is None for x in strength] == [x is None for x in limits] == [False, False, False, True, True]
+    turned, _ = agreement.strengths(scores[:, ::-1], None, 0)
+    assert turned == pytest.approx([None, None, *reversed(strength[:3])])
     assert agreement.strengths(scores[:, 2:4], None, 0) == ([None, None], [None, None])
     assert agreement.strengths(np.empty((0, 2)), None, 0) == ([None, None], [None, None])
     assert agreement.strengths(scores[:, :1], None, 0) == ([None], [None])

@@ -6,6 +6,7 @@ pytest tests/test_card.py
 from __future__ import annotations
 
 import copy
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard, DatasetCardData
 from jinja2 import UndefinedError
-from ladder import do, small_run, write_sources
+from ladder import LENGTHS, do, small_run, write_sources
 
 from deltadata import card
+from deltadata.recipe import ByScore
 
 FACTS: dict[str, Any] = {
     "name": "tiny",
@@ -43,18 +45,24 @@ FACTS: dict[str, Any] = {
         }
     ],
     "control": "none",
-    "measures": ["tokens", "characters"],
+    "by": None,
+    "scorers": [
+        {"name": "judge", "source": "scores from judge.csv", "graded": 9, "of": 21, "means": {"strong": 0.123456}}
+    ],
+    "measures": ["tokens", "characters", "identity"],
+    "lead": ["tokens", "characters"],
     "pairings": [
         {
             "chosen": "strong",
             "rejected": "weak",
             "pairs": 10,
             "kept": 7,
-            "delta": {"tokens": 12.5, "characters": -3.25},
-            "delta_kept": {"tokens": 0.0, "characters": None},
+            "delta": {"tokens": 12.5, "characters": -3.25, "identity": 0.5},
+            "delta_kept": {"tokens": 0.0, "characters": None, "identity": 0.5},
         }
     ],
     "without_pair": 4,
+    "without_pair_since": "a rung has no answer to them",
     "funnel": {"not_empty": 0, "finished": 3},
     "pools": [
         {
@@ -93,11 +101,13 @@ def table_rows(text: str) -> list[list[str]]:
 
 
 def test_the_card_says_every_fact() -> None:
-    """Rungs, pairings with their deltas, the funnel and the pools stand as rows of tables, with the figures given."""
+    """Rungs, scorers, pairings with their deltas, the funnel and the pools stand as rows of tables, with their figures."""
     rows = table_rows(card.render(facts()))
     sampling = "temperature 0.0, max_tokens 256, samples 1"
     for expected in (
         ["strong", "org/Model_1-3B", "vllm 0.30", sampling, "11", "1", "2", "apache-2.0"],
+        ["scorer", "source", "responses scored", "strong"],
+        ["judge", "scores from judge.csv", "9 of 21", "0.1235"],
         ["chosen", "rejected", "pairs", "kept", "tokens", "characters"],
         ["strong", "weak", "10", "7", "+12.5 (+0)", "-3.25 (-)"],
         ["not_empty", "0"],
@@ -115,6 +125,8 @@ def test_the_card_says_every_fact() -> None:
         'load_dataset("me/delta-pairs", "ladder")   # every response of every rung: 21 rows\n',
         "the first 12.5 % of all ids",
         "Control: none.",
+        "Measured of every pair: tokens, characters, identity.",
+        "4 prompts have no pair: a rung has no answer to them.\n",
         "arXiv 2507.06187",
         "deltadata run recipe.yaml",
     ):
@@ -122,11 +134,11 @@ def test_the_card_says_every_fact() -> None:
 
 
 def test_every_table_has_as_many_cells_as_its_head() -> None:
-    """Several rungs, pairings and pools make several rows, each of its table's width, none run into another."""
-    many = {name: [*FACTS[name], *FACTS[name]] for name in ("rungs", "pairings", "pools")}
+    """Several rungs, scorers, pairings and pools make several rows, each as wide as its table."""
+    many = {name: [*FACTS[name], *FACTS[name]] for name in ("rungs", "scorers", "pairings", "pools")}
     blocks = re.findall(r"(?:^\|.*\n)+", card.render(facts(**many)), re.MULTILINE)
     shapes = [[len(row) for row in table_rows(block)] for block in blocks]
-    assert shapes == [[8] * 4, [6] * 4, [2] * 6, [7] * 4]
+    assert shapes == [[8] * 4, [5] * 4, [6] * 4, [2] * 6, [7] * 4]
 
 
 def test_the_card_has_no_empty_place(tmp_path: Path) -> None:
@@ -162,7 +174,9 @@ def test_a_fact_that_is_missing_is_an_error(missing: str) -> None:
         card.render(without)
 
 
-@pytest.mark.parametrize(("table", "field"), [("rungs", "license"), ("pairings", "kept"), ("pools", "bad")])
+@pytest.mark.parametrize(
+    ("table", "field"), [("rungs", "license"), ("scorers", "graded"), ("pairings", "kept"), ("pools", "bad")]
+)
 def test_a_cell_that_is_missing_is_an_error(table: str, field: str) -> None:
     """The same holds for the fields of a row."""
     changed = facts()
@@ -190,6 +204,8 @@ PLACES = [
     ("rungs", "engine"),
     ("rungs", "sampling"),
     ("rungs", "license"),
+    ("scorers", "name"),
+    ("scorers", "source"),
     ("pairings", "chosen"),
     ("pairings", "rejected"),
     ("pools", "name"),
@@ -206,9 +222,12 @@ def test_strings_from_outside_are_inert(text: str) -> None:
         assert len(hostile.splitlines()) == len(plain.splitlines())
         assert [len(row) for row in table_rows(hostile)] == [len(row) for row in table_rows(plain)]
         assert header_of(hostile) == header_of(plain)
-        (line,) = set(hostile.splitlines()) - set(plain.splitlines())
-        assert not re.search(r"(?<!\\)(?:\\\\)*[`*<>\[\]{}#!~]", line)
-        assert "49" not in line
+        lines = set(hostile.splitlines()) - set(plain.splitlines())
+        # A rung heads a column of the scores as well, in whose rows this name has no mean.
+        assert len(lines) == (3 if (table, field) == ("rungs", "name") else 1)
+        for line in lines:
+            assert not re.search(r"(?<!\\)(?:\\\\)*[`*<>\[\]{}#!~]", line)
+            assert "49" not in line
 
 
 def test_inert_text_is_still_read_as_itself() -> None:
@@ -325,13 +344,48 @@ def test_no_test_split_is_announced_where_there_is_none() -> None:
     assert "The split `test`" in card.render(facts())
 
 
+def test_scores_stand_beside_their_rungs() -> None:
+    """The mean of each rung in its own column, a dash where none of its responses has one; no scorer, no table."""
+    rungs = [FACTS["rungs"][0] | {"name": name} for name in ("strong", "middle", "weak")]
+    scorers = [FACTS["scorers"][0] | {"means": {"weak": -0.5, "strong": 2.0, "middle": None}}]
+    rows = table_rows(card.render(facts(rungs=rungs, scorers=scorers)))
+    assert ["scorer", "source", "responses scored", "strong", "middle", "weak"] in rows
+    assert ["judge", "scores from judge.csv", "9 of 21", "2", "-", "-0.5"] in rows
+    assert "## Scores" not in card.render(facts(scorers=[]))
+
+
+@pytest.mark.parametrize(
+    ("pick", "control", "said"),
+    [
+        ("max_min", "none", "that with the lowest is `rejected`."),
+        ("max_random", "none", "one of a lower score, drawn by the seed, is `rejected`."),
+        ("max_min", "reversed", "that with the lowest is `rejected`; then turned round: a CONTROL."),
+        ("max_min", "random", "that with the lowest is `rejected`; then turned round by a coin: a CONTROL."),
+    ],
+)
+def test_pairs_by_score_are_told_as_such(pick: Any, control: str, said: str) -> None:
+    """Which scorer chose, how the rejected side was picked, and no word of a stronger rung or of no judge."""
+    text = card.render(facts(by=ByScore(by="judge", pick=pick), control=control))
+    assert f"the response with the highest score by `judge` is `chosen`, {said}\n" in text
+    assert "stronger rung" not in text and "No judge" not in text
+    assert "the stronger rung's response is `chosen`" in card.render(facts())
+
+
 def test_facts_of_a_run_fill_the_card(tmp_path: Path) -> None:
     """What `run` hands over has exactly the facts that the card asks for, and its counts are the record's."""
     write_sources(tmp_path)
-    job = do(tmp_path / "run", small_run())
+    asked = [f"What is the number {number}?" for number in range(20)]
+    rows = [{"prompt": text, "model": "frail", "score": at % 4} for at, text in enumerate(asked)]
+    rows += [{"prompt": asked[0], "model": "strong", "score": None}, {"prompt": "Who?", "model": "strong", "score": 1}]
+    (tmp_path / "judge.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = do(tmp_path / "run", small_run(score=[{"name": "judge", "scores": "judge.jsonl"}]))
     told = card.facts(job.recipe, job.run.record, [])
     assert sorted(told) == sorted(FACTS)
-    for table in ("rungs", "pairings", "pools"):
+    for table in ("rungs", "scorers", "pairings", "pools"):
         assert sorted(told[table][0]) == sorted(FACTS[table][0])
     assert told["kept"] + sum(told["funnel"].values()) == told["pairs"]
     assert [rung["errors"] for rung in told["rungs"]] == [2, 2, 0]
+    means = {"strong": None, "frail": 1.5}
+    source = "scores from judge.jsonl"
+    assert told["scorers"] == [{"name": "judge", "source": source, "graded": 20, "of": 120, "means": means}]
+    assert (told["measures"], told["lead"]) == ([*LENGTHS, "judge"], LENGTHS)

@@ -13,6 +13,7 @@ import pytest
 from project import Project
 
 HEAVY = ("torch", "vllm", "transformers", "datasets", "trl", "polars", "pyarrow", "aiohttp", "pydantic")
+HEAVY += ("numpy", "matplotlib", "sklearn", "rapidfuzz")
 
 
 def edit(recipe: dict[str, Any], address: str, value: Any) -> None:
@@ -35,6 +36,9 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("rung name going up", {"generate.rungs.1.name": ".."}, "is a path", "cure"),
     ("pairing of an unknown rung", {"pair.pairings": [["strong", "weke"]]}, "no rung is called 'weke'", "'weak'"),
     ("no weaker rung", {"generate.rungs": [{"name": "one", "model": "a"}]}, "one rung makes no pair", "weaker rung"),
+    ("pairs by an unknown scorer", {"pair.pairings": {"by": "judge"}}, "no scorer is called 'judge'", "add `score: ["),
+    ("unknown scorer", {"score": [{"name": "cheks"}]}, "no scorer is called 'cheks'", "did you mean 'checks'"),
+    ("unknown measure", {"pair.measures": ["token"]}, "no measure is called 'token'", "did you mean 'tokens'"),
     ("unknown rule", {"filter.rules": ["finnished"]}, "no rule is called", "did you mean 'finished'"),
     ("unknown column in where", {"filter.where": "delta_token > 1"}, "delta_token", "did you mean 'delta_tokens'"),
     ("SQL that is a query", {"filter.where": "select 1"}, "not an SQL expression", "cure"),
@@ -124,9 +128,9 @@ def test_a_missing_extra_is_refused_with_its_install_line(tmp_path: Path):
 
 
 def test_stages_run_one_by_one_make_what_run_makes_at_once(tmp_path: Path):
-    """collect, generate, pair and filter are the parts of run."""
+    """collect, generate, score, pair and filter are the parts of run."""
     project = Project(tmp_path)
-    for stage in ("collect", "generate", "pair", "filter"):
+    for stage in ("collect", "generate", "score", "pair", "filter"):
         project.run(stage, "recipe.yaml")
     by_stage = project.pairs()
     project.run("run", "recipe.yaml", "--run", "runs/whole")
@@ -134,7 +138,25 @@ def test_stages_run_one_by_one_make_what_run_makes_at_once(tmp_path: Path):
     assert by_stage.equals(__import__("polars").read_parquet(tmp_path / "runs" / "whole" / "pairs.parquet"))
 
 
-@pytest.mark.parametrize(("stage", "first"), [("generate", "collect"), ("pair", "generate"), ("filter", "pair")])
+def test_report_is_for_a_run_with_pairs(tmp_path: Path):
+    """Without them it says what makes them; with them stdout has the numbers alone, and without pictures no page."""
+    project = Project(tmp_path, prompts=6)
+    assert "no run here" in project.run("report", "runs/none", code=2)
+    project.run("collect", "recipe.yaml")
+    assert "the pairs are not made yet" in project.run("report", "runs/tiny", code=2)
+    project.run()
+
+    assert project.run("report", "runs/tiny", "--json", "--numbers-only") == ""
+    told = json.loads(project.stdout)
+    assert told == json.loads((project.path / "report.json").read_text())
+    pairing = {"chosen": "strong", "rejected": "weak", "pairs": 6, "kept": 6}
+    assert [pairing] == [{key: found[key] for key in pairing} for found in told["pairings"]]
+    assert not (project.path / "report.html").exists() and not (project.path / "plots").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "first"), [("generate", "collect"), ("score", "collect"), ("pair", "generate"), ("filter", "pair")]
+)
 def test_a_stage_without_its_input_says_which_command_makes_it(tmp_path: Path, stage: str, first: str):
     """Out of order is a mistake with a cure."""
     said = Project(tmp_path).run(stage, "recipe.yaml", code=2)

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ladder import LADDER, do, key, numbers, recipe, small_run, write_parts, write_sources
+from ladder import LADDER, LENGTHS, do, key, numbers, recipe, small_run, write_parts, write_sources
 
 from deltadata import card, dataset, filter, pair, rules, run, tables
 from deltadata.errors import UserError
@@ -200,6 +200,25 @@ def test_features_are_the_ordinary_ones(done: run.Job) -> None:
     )
 
 
+EVERY_MEASURE = "tokens characters response_ratio sentences bold bullets headings code repetition refusal identity"
+EVERY_MEASURE += " date_cutoff non_latin ladder_distance"
+
+
+@pytest.mark.parametrize(("params", "more"), [(None, []), (2e9, ["delta_params_ratio"])])
+def test_a_recipe_that_names_no_measure_has_them_all(tmp_path: Path, params: float | None, more: list[str]) -> None:
+    """A column each, in order, in pairs.parquet and in what is published; of parameters where a rung states them."""
+    write_sources(tmp_path)
+    asked = small_run(pair={"pairings": "all"})
+    asked.generate.rungs[0].params = params
+    job = do(tmp_path / "run", asked)
+    expected = [f"delta_{name}" for name in EVERY_MEASURE.split()] + more
+    for path in (job.pairs_file, *(tmp_path / "run/dataset/data/default").iterdir()):
+        names = pq.read_schema(path).names
+        assert [name for name in names if name.startswith("delta_")] == expected
+        assert names[: names.index("delta_tokens")][-1] == "rejected_finish_reason"
+    assert list(job.run.record["filter"].facts["pairings"][0]["delta"]) == EVERY_MEASURE.split() + [m[6:] for m in more]
+
+
 def test_the_header_counts_what_is_there(done: run.Job) -> None:
     """Rows and bytes that the card states are those of the files, so `load_dataset` verifies against them."""
     found = load(done.run.path / "dataset")
@@ -333,9 +352,9 @@ def test_equal_headers_do_not_share_a_cache(done: run.Job, other: Path, tmp_path
 
 
 def test_filter_alone_does_what_run_does_at_once(done: run.Job, tmp_path: Path) -> None:
-    """`collect`, `generate`, `pair` and `filter` one after the other give the pairs and the facts of `run`."""
+    """`collect`, `generate`, `score`, `pair` and `filter` one after the other give the pairs and the facts of `run`."""
     write_sources(tmp_path)
-    for stage in ("collect", "generate", "pair", "filter"):
+    for stage in ("collect", "generate", "score", "pair", "filter"):
         job = do(tmp_path / "run", small_run(), stage)
     assert pq.read_table(job.pairs_file).equals(pq.read_table(done.pairs_file))
     assert job.run.record["filter"].facts == done.run.record["filter"].facts
@@ -398,7 +417,7 @@ def test_the_closing_numbers_are_those_computed_by_hand(done: run.Job) -> None:
         kept = [pair for pair in mine if pair["dropped_by"] is None]
         assert (told["pairs"], told["kept"]) == (len(mine), len(kept))
         for means, rows in ((told["delta"], mine), (told["delta_kept"], kept)):
-            assert list(means) == ["tokens", "characters", "response_ratio"]
+            assert list(means) == LENGTHS
             for name, column in columns.items():
                 known = [row[column] for row in rows if row[column] is not None]
                 assert means[name] == (pytest.approx(fmean(known)) if known else None)
@@ -421,7 +440,7 @@ def test_a_summary_of_hand_written_pairs() -> None:
         }
         | deltas
     )
-    assert run.summary(frame) == [
+    assert card.pairings(frame, LENGTHS) == [
         {
             "chosen": "strong",
             "rejected": "frail",

@@ -212,7 +212,7 @@ def test_what_a_rule_cost() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "level", "tail"),
     [
-        (0.4, 0.3, "warn", "from 0.4 to 0.3 (a quarter of the signal)."),
+        (1.0, 0.75, "warn", "from 1 to 0.75 (a quarter of the signal)."),
         (1.0, 0.59, "warn", "from 1 to 0.59 (41 % of the signal)."),
         (0.4, -0.1, "warn", "from 0.4 to -0.1 (all of the signal)."),
         (0.4, 0.31, "note", "from 0.4 to 0.31."),

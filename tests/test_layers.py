@@ -16,13 +16,17 @@ PACKAGE = Path(__file__).parents[1] / "deltadata"
 # From the bottom up. A module may import its own row and those below it.
 ROWS = {
     "base": ["__init__", "errors", "tables", "strict", "recipe"],
-    "seams": ["engines", "models", "convert", "hub"],
-    "pure": ["measure", "pair", "filter", "card"],
+    "seams": ["engines", "scorers", "models", "convert", "hub"],
+    "pure": [
+        *("measure", "pair", "rules", "filter", "card"),
+        *("report", "agreement", "findings", "spread", "scored", "sheet", "pictures", "page"),
+    ],
     "run": ["store", "parquet", "rows", "parts"],
-    "effects": ["collect", "imported", "generate", "dataset"],
-    "shell": ["run", "screen", "show", "cli", "__main__"],
+    "effects": ["collect", "imported", "generate", "imported_scores", "score", "dataset"],
+    "shell": ["reports", "run", "screen", "show", "cli", "__main__"],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
+HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid"}
 
 Edge = tuple[str, str]
 
@@ -65,8 +69,8 @@ def upward(found: set[Edge]) -> list[Edge]:
     return sorted((start, end) for start, end in found if height[start] < height[end])
 
 
-def heavy_at_import(source: str) -> set[str]:
-    """The heavy libraries that importing the module would load: imports outside functions."""
+def at_import(source: str) -> set[str]:
+    """What importing the module would load: imports outside functions."""
     found: set[str] = set()
     waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
@@ -77,7 +81,7 @@ def heavy_at_import(source: str) -> set[str]:
             found.add(str(node.module).partition(".")[0])
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             waiting += ast.iter_child_nodes(node)
-    return found & HEAVY
+    return found
 
 
 def test_every_module_has_its_row() -> None:
@@ -106,30 +110,37 @@ def test_an_arrow_that_points_up_is_found(tmp_path: Path) -> None:
     assert upward(edges(tmp_path)) == [("generate", "cli"), ("pair", "store"), ("tables", "pair")]
 
 
-def test_an_engine_knows_no_table_and_a_pure_stage_knows_no_engine() -> None:
-    """Engines see errors alone; what only computes sees the base and its own row."""
+def test_engines_and_scorers_know_no_table_and_a_pure_stage_knows_neither() -> None:
+    """Both see errors and the recipe alone; what only computes sees the base and its own row."""
     found = edges(PACKAGE)
-    assert {end for start, end in found if start == "engines"} <= {"errors", "recipe"}
+    for seam in ("engines", "scorers"):
+        assert {end for start, end in found if start == seam} <= {"errors", "recipe"}
     allowed = {*ROWS["base"], *ROWS["pure"]}
     assert {end for start, end in found if start in ROWS["pure"]} <= allowed
 
 
 def test_heavy_libraries_are_imported_inside_functions() -> None:
     """No module of the package loads torch and its like when it is imported."""
-    found = {str(path.relative_to(PACKAGE)): heavy_at_import(path.read_text()) for path in PACKAGE.rglob("*.py")}
+    found = {str(path.relative_to(PACKAGE)): at_import(path.read_text()) & HEAVY for path in PACKAGE.rglob("*.py")}
     assert {name: heavy for name, heavy in found.items() if heavy} == {}
+
+
+def test_numpy_is_for_statistics() -> None:
+    """Only pure modules load it at their top, and of those none that decides which pairs there are."""
+    found = {module_of(path) for path in PACKAGE.rglob("*.py") if "numpy" in at_import(path.read_text())}
+    assert found <= {*ROWS["pure"]} - {"measure", "pair", "rules", "filter", "card"}
 
 
 def test_a_heavy_import_at_the_top_is_found() -> None:
     """The check above would fail: in the module, under a condition or in a class; not in a function."""
-    assert heavy_at_import("import torch.nn") == {"torch"}
-    assert heavy_at_import("try:\n    from vllm import LLM\nexcept ImportError:\n    pass") == {"vllm"}
-    assert heavy_at_import("class A:\n    import ray") == {"ray"}
-    assert heavy_at_import("def f():\n    import torch\nimport torchless") == set()
+    assert at_import("import torch.nn") == {"torch"}
+    assert at_import("try:\n    from vllm import LLM\nexcept ImportError:\n    pass") == {"vllm"}
+    assert at_import("class A:\n    import ray") == {"ray"}
+    assert at_import("def f():\n    import torch\nimport torchless") == {"torchless"}
 
 
 def test_importing_the_stages_loads_nothing_heavy() -> None:
-    """Not by way of another library either: the commands start without torch, datasets or a network client."""
+    """Not by way of another library either: the commands start without torch, matplotlib or a network client."""
     code = "import sys, deltadata.cli, deltadata.run; print(sorted(set(sys.argv[1:]) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"

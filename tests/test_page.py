@@ -74,8 +74,10 @@ def test_every_finding_pairing_measure_and_picture_is_there(drawn: tuple[dict[st
         assert f"{pairing['chosen']} over {pairing['rejected']} 400 pairs, {pairing['kept']} kept" in words
     for measure in report["measures"]:
         assert len(re.findall(rf'<th scope="row">{measure}</th>', text)) == 2 * len(report["pairings"]) + 1
+    left = 1200
     for rule in report["funnel"]:
-        assert rule["rule"] in words
+        left -= rule["dropped"]
+        assert f"{rule['rule']} {rule['dropped']} {left:,} " in words
     for svg in svgs.values():
         assert svg in text
     assert text.count("<figcaption>") == 6
@@ -85,14 +87,14 @@ def test_every_finding_pairing_measure_and_picture_is_there(drawn: tuple[dict[st
 
 
 def test_the_figures_of_a_row_stand_in_their_columns(drawn: tuple[dict[str, Any], dict[str, str]]) -> None:
-    """n, mean, sd, five quantiles, positive, tied, agreement with its interval."""
+    """n, mean, agreement with its interval, positive, tied, sd, five quantiles."""
     report = copy.deepcopy(drawn[0])
     report["pairings"] = report["pairings"][:1]
     quantiles = {"0.05": -1234.4, "0.25": -3.21, "0.5": 0.0, "0.75": 0.052, "0.95": 1e6}
     shares = {"share_positive": 0.625, "share_tied": 0.004, "agreement": 0.627, "agreement_ci95": [0.57, 0.684]}
     stats = {"n": 12345, "mean": -0.2149, "std": 2.0, "quantiles": quantiles} | shares
     report["pairings"][0]["measures"]["gpt4"] = stats
-    row = "gpt4 12,345 −0.21 2 −1,234 −3.21 0 +0.052 +1,000,000 62 % <1 % 63 % 57–68 %"
+    row = "gpt4 12,345 −0.21 63 % 57–68 % 62 % <1 % 2 −1,234 −3.21 0 +0.052 +1,000,000"
     assert row in seen(page.render(report, {}, []))
 
 
@@ -219,7 +221,9 @@ def test_marks_stand_for_what_an_eye_would_miss() -> None:
         (1.234, "1.23"),
         (12.34, "12.3"),
         (-1234.4, "−1,234"),
-        (1e-9, "1.0e−09"),
+        (1.24e-9, "1.2e−9"),
+        (1e-4, "0.00010"),
+        (-2e15, "−2.0e15"),
     ],
 )
 def test_numbers_are_written_for_people(value: float | None, expected: str) -> None:
@@ -284,6 +288,8 @@ def test_hostile_texts_are_inert_in_a_browser(
     read = browser.evaluate("[...document.querySelectorAll('.text')].map(box => box.textContent)")
     for hostile in HOSTILE[:8]:
         assert read.count(hostile) == 3
+    wide = "[...document.querySelectorAll('.text')].filter(box => box.scrollWidth > box.clientWidth).length"
+    assert browser.evaluate(wide) == 0
     assert browser.evaluate(SIDEWAYS) == 0
 
 

@@ -33,22 +33,28 @@ def title(svg: str) -> str:
     return str(ElementTree.fromstring(svg).get("aria-label")).replace("\xa0", " ")
 
 
-def test_six_pictures_of_real_size(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    folder = tmp_path_factory.mktemp("plots")
+    return folder, pictures.draw(*made(), folder)
+
+
+def test_six_pictures_of_real_size(drawn: tuple[Path, dict[str, str]]) -> None:
     """Every picture is a light PNG some 1,400 points wide with ink of several colours on it."""
-    svgs = pictures.draw(*made(), tmp_path)
+    folder, svgs = drawn
     assert list(svgs) == ALL
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{name}.png" for name in ALL)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.png" for name in ALL)
     for name in ALL:
-        with Image.open(tmp_path / f"{name}.png") as image:
+        with Image.open(folder / f"{name}.png") as image:
             assert 1200 <= image.width <= 1600 and image.height > 300
             colours = image.convert("RGB").getcolors(1 << 20)
         assert len(colours) > 50
         assert max(colours)[1] == (255, 255, 255)
 
 
-def test_the_svg_stands_in_a_themed_page(tmp_path: Path) -> None:
+def test_the_svg_stands_in_a_themed_page(drawn: tuple[Path, dict[str, str]]) -> None:
     """Well-formed, text as text, every colour a variable of the page, no style sheet, no id shared with another."""
-    svgs = pictures.draw(*made(), tmp_path)
+    svgs = drawn[1]
     ids: list[str] = []
     for svg in svgs.values():
         root = ElementTree.fromstring(svg)
@@ -64,21 +70,21 @@ def test_the_svg_stands_in_a_themed_page(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_data_give_the_same_bytes(drawn: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     """No date, no random id, no setting of the user's: neither in the PNG nor in the SVG."""
     import matplotlib
 
-    first = pictures.draw(*made(), tmp_path / "a")
+    folder, first = drawn
     with matplotlib.rc_context({"font.size": 30, "savefig.dpi": 10, "svg.hashsalt": "other", "axes.facecolor": "red"}):
-        assert pictures.draw(*made(), tmp_path / "b") == first
+        assert pictures.draw(*made(), tmp_path) == first
         assert matplotlib.rcParams["font.size"] == 30
     for name in ALL:
-        assert (tmp_path / "a" / f"{name}.png").read_bytes() == (tmp_path / "b" / f"{name}.png").read_bytes()
+        assert (folder / f"{name}.png").read_bytes() == (tmp_path / f"{name}.png").read_bytes()
 
 
 def test_without_a_scorer_there_is_no_ladder_and_no_quality(tmp_path: Path) -> None:
     """They are left out, older files of them removed; the others show the lead measure."""
-    pictures.draw(*made(), tmp_path)
+    (tmp_path / "ladder.png").write_bytes(b"older")
     svgs = pictures.draw(*made(scorers=()), tmp_path)
     assert list(svgs) == ["deltas", "length", "funnel", "agreement"]
     assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(svgs)
@@ -102,12 +108,12 @@ def test_titles_say_what_is_seen(tmp_path: Path) -> None:
     assert title(svgs["quality"]).startswith("Mean delta of checks: −0.")
 
 
-def test_a_ladder_that_holds_is_said_to_hold(tmp_path: Path) -> None:
+def test_a_ladder_that_holds_is_said_to_hold(drawn: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     """Only a step whose lower rung is the stronger one counts against the order."""
     svgs = pictures.draw(*made(scorers=("gpt4",)), tmp_path)
     assert title(svgs["ladder"]) == "gpt4: the ladder holds, every rung is above the next"
     assert "stroke-dasharray" not in svgs["ladder"]
-    assert "stroke-dasharray" in pictures.draw(*made(), tmp_path)["ladder"]
+    assert "stroke-dasharray" in drawn[1]["ladder"]
 
 
 def test_the_funnel_names_what_each_rule_dropped(tmp_path: Path) -> None:
@@ -174,6 +180,21 @@ def test_many_pairs_make_no_larger_a_picture(tmp_path: Path) -> None:
     """Numbers are counted before they are drawn."""
     svgs = pictures.draw(*made(models=2, prompts=100_000, scorers=("gpt4",)), tmp_path)
     assert max(map(len, svgs.values())) < 40_000
+
+
+def test_maps_show_the_side_that_they_name(tmp_path: Path) -> None:
+    """Along x chosen's score or, where length leads, the length of rejected; the colour is the delta's sign."""
+    first = pl.col("model") == "rung-0-it"
+    report, pairs, ladder = made(models=2)
+    ladder = ladder.with_columns(checks=pl.when(first).then(pl.lit(7.0)).otherwise(pl.lit(3.0)))
+    quality = pictures.draw(report, pairs.with_columns(delta_checks=pl.lit(4.0)), ladder, tmp_path)["quality"]
+    assert any(re.fullmatch(r"7(\.\d+)?", text) for text in texts(quality)) and "3" not in texts(quality)
+    assert "var(--positive)" in quality and "var(--negative)" not in quality
+    report, pairs, ladder = made(models=2, scorers=())
+    ladder = ladder.with_columns(tokens=pl.when(first).then(pl.lit(1000.0)).otherwise(pl.lit(2000.0)))
+    length = pictures.draw(report, pairs.with_columns(delta_tokens=pl.lit(-1000.0)), ladder, tmp_path)["length"]
+    assert "2,000" in texts(length) and "1,000" not in texts(length)
+    assert "var(--negative)" in length and "var(--positive)" not in length
 
 
 def test_names_from_a_recipe_are_text(tmp_path: Path) -> None:

@@ -218,6 +218,32 @@ def test_slices_where_the_order_inverts() -> None:
     assert {one["by"] for one in more["slices"]} >= {"pool"}
 
 
+def test_no_slice_where_the_order_is_undecided_or_all_pairs_are_in_it() -> None:
+    """45 % of 40 pairs is no inversion; the only pool, split and end are the pairing itself."""
+    pairs = [{"delta_judge": 1.0 if n < 18 else -1.0, "delta_tokens": float(n)} for n in range(40)]
+    alone = made(frame(*pairs))
+    assert (alone["slices"], alone["slices_seen"]) == ([], 0)
+    beside = made(frame(*pairs, *({"pool": "other"} for _ in range(30))))
+    assert [one for one in beside["slices"] if one["by"] == "pool"] == []
+    assert beside["slices_seen"] > 0
+
+
+def test_strengths_match_responses_by_sample() -> None:
+    """Sample by sample the big rung wins, though the small one's second beats the big one's first."""
+    scores = {("big", 0): 2.0, ("small", 0): 1.0, ("big", 1): 6.0, ("small", 1): 5.0}
+    rows = [
+        {"prompt_id": f"p{n}", "model": model, "sample": sample, "judge": score}
+        for n in range(3)
+        for (model, sample), score in scores.items()
+    ]
+    big, _, small = made(frame({}), rungs(*rows))["ladder"]
+    # Six wins of six and half a game each: with x above the average, 6 / (1 + exp(2 x)) = 1 / (1 + exp(-x)) - 1 / 2.
+    x = big["strength"]["judge"]
+    assert small["strength"]["judge"] == pytest.approx(-x)
+    assert 6 / (1 + np.exp(2 * x)) == pytest.approx(1 / (1 + np.exp(-x)) - 0.5)
+    assert big["strength_ci95"]["judge"] == pytest.approx([x, x])
+
+
 def test_saturation_by_hand() -> None:
     """Half of the chosen have the highest score seen, a quarter of the pairs on both sides."""
     scores = {"p0": (4.0, 4.0), "p1": (4.0, 1.0), "p2": (3.0, 1.0), "p3": (2.0, 3.0)}
