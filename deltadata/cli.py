@@ -6,6 +6,7 @@ deltadata run recipes/quickstart.yaml
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from deltadata.recipe import Recipe
 
 # Everything else is imported inside the commands: --help must not pay for polars.
+# polars and Arrow would keep what they freed for ten seconds: several hundred MB in a long job.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:200,muzzy_decay_ms:0")
+os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
 
 app = typer.Typer(
     help="Prompt pools in, delta-paired preference datasets out (Delta Learning Hypothesis, arXiv 2507.06187).",
@@ -179,7 +183,9 @@ def models(
 @app.command()
 def show(
     run: RunPath,
-    table: Annotated[str | None, typer.Argument(help="prompts, pairs, responses/<rung> or scores/<scorer>: rows of that table")] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="prompts, pairs, responses/RUNG or scores/SCORER: its rows")
+    ] = None,
     rows: Annotated[int, typer.Option(help="how many rows", min=1, max=100_000)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:

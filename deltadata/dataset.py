@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from deltadata import measure, tables
-from deltadata.pair import EMPTY, ORDER, ROW, SAME_TEXT
+from deltadata.pair import EMPTY, ENDS, ORDER, ROW, SAME_TEXT
 from deltadata.parquet import SHARD_BYTES, TextColumn, Writer, groups, open_parquet, read_columns, writing
 from deltadata.store import disk
 from deltadata.tables import (
@@ -58,14 +58,16 @@ def write_pairs(
             messages = {PROMPT: prompt_texts.take(batch[ORDER])}
             for side in SIDES:
                 messages[side] = assistant_turns(texts[side].take(batch[of(side, MODEL)], batch[of(side, ROW)]))
-            rows = batch.select(name for name in contract.schema.names if name not in messages).to_arrow()
-            columns = [messages[name] if name in messages else rows[name] for name in contract.schema.names]
-            table = pa.table(
-                [column.cast(field.type) for column, field in zip(columns, contract.schema, strict=True)],
-                schema=contract.schema,
-            )
+            table = _merged(contract.schema, batch, messages)
             tables.check_rows(contract, pl.DataFrame(table), str(path))
             writer.write(table)
+
+
+def _merged(schema: pa.Schema, numbers: pl.DataFrame, text: dict[str, pa.Array]) -> pa.Table:
+    """The columns of `schema`: text where there is one, else numbers."""
+    narrow = numbers.select(name for name in schema.names if name not in text).to_arrow()
+    columns = [text[field.name] if field.name in text else narrow[field.name] for field in schema]
+    return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
 
 
 def similarities(numbers: pl.DataFrame, responses: dict[str, list[Path]]) -> pl.Series:
@@ -127,7 +129,7 @@ def assistant_turns(texts: pa.Array) -> pa.Array:
     """Each text as a list of one assistant message."""
     height = len(texts)
     turns = pa.StructArray.from_arrays([pa.repeat("assistant", height), texts.cast(pa.string())], [ROLE, CONTENT])
-    return pa.ListArray.from_arrays(pa.array(range(height + 1), pa.int32()), turns)
+    return pa.ListArray.from_arrays(pl.int_range(height + 1, dtype=pl.Int32, eager=True).to_arrow(), turns)
 
 
 def redrop(path: Path, dropped: pl.Series) -> None:
@@ -187,80 +189,78 @@ def default_columns(names: list[str]) -> list[str]:
 
 
 def write_default(folder: Path, pairs: Path, holdout: float) -> list[Split]:
-    """The kept pairs as config `default`, split by prompt."""
+    """The kept pairs as config `default`, split by prompt; one pass over the pairs."""
     kept = pl.col(DROPPED_BY).is_null()
-    splits = [(TRAIN, kept & ~in_test(holdout)), (TEST, kept & in_test(holdout))]
-    return [split for name, which in splits if (split := _write_split(folder, pairs, name, which)).rows]
-
-
-def _write_split(folder: Path, pairs: Path, split: str, which: pl.Expr) -> Split:
-    def rows() -> Iterator[pa.Table]:
-        for group in groups(pairs):
-            chosen_rows = pl.DataFrame(group.select([PROMPT_ID, DROPPED_BY])).select(which).to_series()
-            yield group.select(default_columns(group.schema.names)).filter(chosen_rows.to_arrow())
-
-    return write_shards(folder, DEFAULT, split, rows())
+    which = {TRAIN: kept & ~in_test(holdout), TEST: kept & in_test(holdout)}
+    shards = {name: Shards(folder, DEFAULT, name) for name in which}
+    for group in groups(pairs):
+        rows = group.select(default_columns(group.schema.names))
+        chosen = pl.DataFrame(group.select([PROMPT_ID, DROPPED_BY])).select(**which)
+        for name, into in shards.items():
+            if chosen[name].any():
+                into.write(rows.filter(chosen[name].to_arrow()))
+    return [split for into in shards.values() if (split := into.close()).rows]
 
 
 def places(prompts: Path, responses: dict[str, list[Path]], samples: dict[str, int]) -> pl.DataFrame:
-    """Where each response of a collected prompt lies, in order of prompt, rung and sample: ORDER, MODEL, ROW."""
-    order = read_columns(prompts, [PROMPT_ID]).with_row_index(ORDER)
-    frames = [
-        pl.concat([read_columns(path, tables.RESPONSES.key) for path in paths]).with_row_index(ROW)
-        for paths in responses.values()
-    ]
-    asked = pl.col(SAMPLE) < pl.col(MODEL).replace_strict(samples, return_dtype=pl.Int64)
-    there = pl.concat(frames).filter(asked).join(order, on=PROMPT_ID)
-    return there.sort(ORDER, pl.col(MODEL).cast(pl.Enum(list(responses))), SAMPLE).select(ORDER, MODEL, ROW)
+    """Where each response of a collected prompt lies and all but its text, in order of prompt, rung and sample."""
+    order = read_columns(prompts, [PROMPT_ID]).select(tables.id_number()).with_row_index(ORDER)
+    narrow = [name for name in tables.RESPONSES.schema.names if name not in (tables.RESPONSE, MODEL)]
+    rungs, frames = pl.Enum(list(responses)), []
+    for rung, paths in responses.items():
+        rows = pl.concat([read_columns(path, narrow) for path in paths]).with_row_index(ROW)
+        rows = rows.filter(pl.col(SAMPLE) < samples[rung]).with_columns(tables.id_number())
+        rows = rows.with_columns(pl.lit(rung, rungs).alias(MODEL), pl.col(tables.FINISH).cast(ENDS))
+        frames.append(rows.join(order, on=PROMPT_ID).drop(PROMPT_ID))
+    return pl.concat(frames).sort(ORDER, MODEL, SAMPLE)
 
 
 def write_ladder(folder: Path, prompts: Path, places: pl.DataFrame, responses: dict[str, list[Path]]) -> Split:
     """Every response (failed ones with their reason) as config `ladder`, in order of prompt, rung and sample.
 
-    `places` has one row per response: ORDER, MODEL, ROW.
+    `places` has one row per response: its place and all of it but the text.
     """
     kept = [name for name in tables.RESPONSES.schema.names if name != PROMPT_ID]
     schema = pa.schema([*tables.PROMPTS.schema, *(tables.RESPONSES.schema.field(name) for name in kept)])
     schema = schema.remove(schema.get_field_index(tables.META))
-
-    def rows() -> Iterator[pa.Table]:
-        prompt_columns = {name: TextColumn([prompts], name) for name in (PROMPT_ID, PROMPT, tables.POOL)}
-        columns = {name: LadderColumn(responses, name) for name in kept}
-        for batch in places.iter_slices(BATCH):
-            found = {name: column.take(batch[ORDER]) for name, column in prompt_columns.items()}
-            for name in kept:
-                found[name] = columns[name].take(batch[MODEL], batch[ROW])
-            yield pa.table([found[field.name].cast(field.type) for field in schema], schema=schema)
-
-    return write_shards(folder, LADDER, TRAIN, rows())
+    shards = Shards(folder, LADDER, TRAIN)
+    known = read_columns(prompts, [PROMPT_ID, tables.POOL])
+    asked, texts = TextColumn([prompts], PROMPT), LadderColumn(responses, tables.RESPONSE)
+    for batch in places.iter_slices(BATCH):
+        text = {PROMPT: asked.take(batch[ORDER]), tables.RESPONSE: texts.take(batch[MODEL], batch[ROW])}
+        shards.write(_merged(schema, batch.hstack(known[batch[ORDER]]), text))
+    return shards.close()
 
 
-def write_shards(folder: Path, config: str, split: str, rows: Iterator[pa.Table]) -> Split:
-    """Stream rows into data/<config>/<split>-00000-of-000NN.parquet, a new file every SHARD_BYTES."""
-    data = folder / "data" / config
-    data.mkdir(parents=True, exist_ok=True)
-    shards: list[Path] = []
-    writer: Writer | None = None
-    total, size = 0, 0
-    for table in rows:
-        if writer is None or writer.bytes > SHARD_BYTES:
-            if writer:
-                writer.close()
-            shards.append(data / f"{split}-{len(shards):05d}")
-            writer = Writer(shards[-1], table.schema.remove_metadata())
-        writer.write(table)
-        total, size = total + table.num_rows, size + table.nbytes
-    if writer:
-        writer.close()
-    if not total:
-        for shard in shards:
-            shard.unlink()
-        return Split(config, split, 0, [], 0, 0, "")
-    named = [shard.rename(f"{shard}-of-{len(shards):05d}.parquet") for shard in shards]
-    digest = hashlib.sha256()
-    for path in named:
-        with path.open("rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    files = [str(path.relative_to(folder)) for path in named]
-    return Split(config, split, total, files, size, sum(path.stat().st_size for path in named), digest.hexdigest())
+class Shards:
+    """Streams rows into data/<config>/<split>-00000-of-000NN.parquet, a new file every SHARD_BYTES."""
+
+    def __init__(self, folder: Path, config: str, split: str) -> None:
+        self._folder, self._config, self._split = folder, config, split
+        self._data = folder / "data" / config
+        self._data.mkdir(parents=True, exist_ok=True)
+        self._shards: list[Path] = []
+        self._writer: Writer | None = None
+        self._rows = self._bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        if self._writer is None or self._writer.bytes > SHARD_BYTES:
+            if self._writer:
+                self._writer.close()
+            self._shards.append(self._data / f"{self._split}-{len(self._shards):05d}")
+            self._writer = Writer(self._shards[-1], table.schema.remove_metadata())
+        self._writer.write(table)
+        self._rows, self._bytes = self._rows + table.num_rows, self._bytes + table.nbytes
+
+    def close(self) -> Split:
+        if self._writer:
+            self._writer.close()
+        named = [shard.rename(f"{shard}-of-{len(self._shards):05d}.parquet") for shard in self._shards]
+        digest = hashlib.sha256()
+        for path in named:
+            with path.open("rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):
+                    digest.update(block)
+        files = [str(path.relative_to(self._folder)) for path in named]
+        size = sum(path.stat().st_size for path in named)
+        return Split(self._config, self._split, self._rows, files, self._bytes, size, digest.hexdigest())

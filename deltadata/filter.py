@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import polars as pl
@@ -164,8 +165,7 @@ def dropped_by(numbers: pl.DataFrame, found: list[Rule]) -> pl.Series:
     values of `sides`. Raises UserError when `where` is no yes-or-no expression.
     """
     looked_at = {*PAIR_KEY}.union(*(rule.inputs for rule in found))
-    seen = _seen(numbers)
-    left = seen.select(name for name in seen.columns if name in looked_at)
+    left = _seen(numbers, looked_at)
     left = left.with_columns(pl.int_range(pl.len()).alias(_PLACE))
     gone = [left.clear().select(_PLACE, pl.lit(None, dtype=pl.String).alias(DROPPED_BY))]
     for rule in found:
@@ -176,13 +176,16 @@ def dropped_by(numbers: pl.DataFrame, found: list[Rule]) -> pl.Series:
     return every.join(pl.concat(gone), on=_PLACE, how="left", maintain_order="left")[DROPPED_BY]
 
 
-def _seen(numbers: pl.DataFrame) -> pl.DataFrame:
+def _seen(numbers: pl.DataFrame, looked_at: Collection[str]) -> pl.DataFrame:
     """The numbers as rules see them."""
     ratio = delta(measure.response_ratio.__name__)
+    wanted = [name for name in numbers.columns if name in looked_at or (name == ratio and RESPONSE_RATIO in looked_at)]
     plain = pl.lit(2.0).pow(pl.col(ratio)).round_sig_figs(12)  # 300 characters over 100 are 3.0
-    return numbers.with_columns(
+    return numbers.select(wanted).with_columns(
+        pl.selectors.starts_with(tables.DELTA).round_sig_figs(12),  # 0.7 - 0.4 is 0.3, not a hair less
         pl.selectors.integer().cast(pl.Int64),  # unsigned, 7 - 12 tokens would be 4294967291
-        *([plain.alias(RESPONSE_RATIO)] if ratio in numbers.columns else []),
+        pl.selectors.enum().cast(pl.String),  # any text may be compared with
+        *([plain.alias(RESPONSE_RATIO)] if ratio in wanted else []),
     )
 
 
@@ -219,11 +222,10 @@ def _plain(kind: pl.DataType) -> str:
 def unknown(numbers: pl.DataFrame, found: list[Rule]) -> dict[str, int]:
     """How many pairs each rule dropped because what it looks at is null; rules that did not are left out."""
     counts = {}
-    seen = _seen(numbers)
     for rule in found:
-        dropped = seen.filter(pl.col(DROPPED_BY) == rule.name)
-        missing = rule.keeps if isinstance(rule.keeps, pl.Expr) else pl.any_horizontal(rule.keeps.columns)
-        count = dropped.select(missing.is_null().sum()).item()
+        dropped = _seen(numbers.filter(pl.col(DROPPED_BY) == rule.name), rule.inputs)
+        parts = [rule.keeps] if isinstance(rule.keeps, pl.Expr) else [pl.col(name) for name in rule.keeps.columns]
+        count = dropped.select(pl.any_horizontal(part.is_null() for part in parts).sum()).item()
         if count:
             counts[rule.name] = count
     return counts

@@ -103,7 +103,7 @@ def drifts(run: Run, recipe: Recipe, recipe_dir: Path) -> list[Drift]:
         spec, have = parts.spec_of(recipe, rung, recipe_dir), parts.read(run.path, rung.name)
         old = next((old for old in have.specs if not parts.same(old, spec)), None)
         if old is not None:
-            costs = f"{have.keys.height} responses of {rung.name} are moved aside and MADE ANEW"
+            costs = f"{have.rows} responses of {rung.name} are moved aside and MADE ANEW"
             found.append(Drift(tables.ladder_name(rung.name), old, spec, costs))
     return found
 
@@ -297,7 +297,7 @@ def _import(run: Run, recipe: Recipe, recipe_dir: Path, rung: Rung, prompts: pl.
         write_json(aside, found.bad)
         progress.note(f"{rung.name}: {len(found.bad)} bad row(s) written to {aside}")
     _finish(run, rung, time.monotonic() - began, made_of)
-    return frame.height - before.keys.height
+    return frame.height - before.rows
 
 
 def _finish(run: Run, rung: Rung, seconds: float, made_of: dict[str, Any] | None = None) -> None:
@@ -317,7 +317,7 @@ def _finish(run: Run, rung: Rung, seconds: float, made_of: dict[str, Any] | None
     facts = have.facts[-1] | counted.row(0, named=True)
     if len(have.facts) > 1:
         facts["made_by"] = have.facts  # parts of several sessions, with another engine version, say
-    run.finish(name, have.keys.height, seconds, have.specs[0], inputs, facts)
+    run.finish(name, have.rows, seconds, have.specs[0], inputs, facts)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ A pair exists where both responses do, sample by sample. Strength is the order o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
@@ -24,7 +24,9 @@ from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, REJECTED, SAMPLE,
 # Working columns of the numbers, never written: where a text lies, and what is known of it without holding it.
 ORDER, ROW, TEXT_HASH = "prompt_row", "response_row", "text_hash"
 EMPTY, SAME_TEXT = "is_empty", "same_text"
-_DRAW, _BEST, _FORCED = "draw", "best_score", "is_forced"
+SLICE = 2048  # responses that are measured at once
+ENDS = pl.Enum(["stop", "length", "error"])  # a byte each
+_NUMBER, _DRAW, _BEST, _FORCED = "prompt_number", "draw", "best_score", "is_forced"
 
 
 class Pairing(NamedTuple):
@@ -33,7 +35,7 @@ class Pairing(NamedTuple):
 
 
 def measures(recipe: Recipe) -> list[str]:
-    """Everything that the recipe measures, in order: its measures, then its scorers.
+    """Everything that the recipe measures, in order: lengths (always), its other measures, its scorers.
 
     Raises UserError for a measure that does not exist, stands twice, or shares its name with a scorer.
     """
@@ -54,7 +56,8 @@ def measures(recipe: Recipe) -> list[str]:
         if name in known:
             cure = "give the scorer another name"
             raise UserError(f"{name!r} is the name of a measure", where=f"score[{i}].name", cure=cure)
-    return [*asked, *scorers]
+    lengths = [name for name in measure.LENGTHS if name not in scorers]
+    return [*lengths, *(name for name in asked if name not in lengths), *scorers]
 
 
 def pairings(recipe: Recipe) -> list[Pairing]:
@@ -88,27 +91,47 @@ def samples(recipe: Recipe) -> dict[str, int]:
 
 
 def response_numbers(
-    responses: Mapping[str, Iterable[pl.DataFrame]], prompts: pl.DataFrame, recipe: Recipe, also: Collection[str] = ()
+    responses: Mapping[str, Iterable[pl.DataFrame]],
+    prompts: pl.DataFrame,
+    recipe: Recipe,
+    scores: Sequence[pl.DataFrame] = (),
+    also: Collection[str] = (),
 ) -> pl.DataFrame:
-    """One narrow row per response with text: key, place, measures (and those named in `also`) and a hash of the text.
+    """One narrow row per response with text: key, place, measures (and those in `also`), scores, hash of the text.
 
     `responses` are each rung's parts, taken one at a time: all of them would hold all text. `prompts` has prompt_id and
     pool in the order of the prompts table; responses to other prompts, or with a sample index at or above the samples
-    asked of their rung, are left out.
+    asked of their rung, are left out. `scores` has the key and a column named by the scorer.
     """
-    wanted, asked = prompts.with_row_index(ORDER), samples(recipe)
-    wanted_measures = {*measures(recipe), *also}
-    names = [name for name in measure.NAMES if name in wanted_measures]
+    wanted = prompts.select(tables.id_number().alias(_NUMBER), tables.POOL).with_row_index(ORDER)
+    asked = samples(recipe)
+    taken = {*measures(recipe), *also}
+    names = [name for name in measure.NAMES if name in taken]
     found = []
     for position, rung in enumerate(recipe.generate.rungs):
         stands = (pl.lit(position).alias(POSITION), pl.lit(rung.params, dtype=pl.Float64).alias(PARAMS))
-        parts = [_part_numbers(part.with_columns(*stands), names) for part in responses.get(rung.name, ())]
+        parts = [
+            _part_numbers(rows.with_columns(*stands), names)
+            for part in responses.get(rung.name, ())
+            for rows in part.iter_slices(SLICE)
+        ]
         if not parts:
             continue
         numbers = pl.concat(parts).with_row_index(ROW)
         numbers = numbers.filter(pl.col(TEXT_HASH).is_not_null(), pl.col(SAMPLE) < asked[rung.name])
-        found.append(numbers.join(wanted, on=PROMPT_ID))
-    return pl.concat(found).sort(ORDER, MODEL, SAMPLE)
+        for scored in scores:
+            numbers = with_scores(numbers, scored.filter(pl.col(MODEL) == rung.name))
+        numbers = numbers.with_columns(tables.id_number().alias(_NUMBER)).join(wanted, on=_NUMBER).drop(_NUMBER)
+        found.append(numbers.sort(ORDER, SAMPLE))
+    # Rungs one after the other: whatever is made of them is taken rung by rung, and then sorted.
+    return pl.concat(found)
+
+
+def with_scores(numbers: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """The responses' numbers beside their scores: `scores` has the key and a column named by the scorer."""
+    key = tables.RESPONSES.key
+    named = scores.rename({name: _measured(name) for name in scores.columns if name not in key})
+    return numbers.join(named, on=key, how="left", maintain_order="left")
 
 
 def _part_numbers(part: pl.DataFrame, names: list[str]) -> pl.DataFrame:
@@ -117,19 +140,13 @@ def _part_numbers(part: pl.DataFrame, names: list[str]) -> pl.DataFrame:
         PROMPT_ID,
         MODEL,
         SAMPLE,
-        FINISH,
+        pl.col(FINISH).cast(ENDS),
         tables.PROMPT_TOKENS,
         pl.col(tables.RESPONSE_TOKENS).alias(TOKENS),
         pl.when(text.is_not_null()).then(text.hash()).alias(TEXT_HASH),
         (text.str.strip_chars() == "").alias(EMPTY),
         **{_measured(name): expression for name, expression in measure.per_response(names).items()},
     )
-
-
-def with_scores(numbers: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
-    """The responses' numbers beside their scores: `scores` has the key and a column for each scorer."""
-    named = scores.rename({name: _measured(name) for name in scores.columns if name not in tables.RESPONSES.key})
-    return numbers.join(named, on=tables.RESPONSES.key, how="left", maintain_order="left")
 
 
 def mean_characters(numbers: pl.DataFrame) -> dict[str, float]:
@@ -188,15 +205,15 @@ def _of_pairing(numbers: pl.DataFrame, pairing: Pairing, tied: bool) -> pl.DataF
 
 def _beside(better: pl.DataFrame, worse: pl.DataFrame, shift: int | None) -> pl.DataFrame:
     """Two responses a row, where the worse one's sample is the better one's and `shift`; any sample without one."""
-    chosen, rejected = _side(better, CHOSEN), _side(worse, REJECTED).drop(ORDER, tables.POOL)
+    chosen, rejected = _side(better, CHOSEN), _side(worse, REJECTED).drop(PROMPT_ID, tables.POOL)
     left, right = (pl.col(of(side, SAMPLE)).cast(pl.Int64) for side in SIDES)
     return chosen.join(
         rejected,
-        left_on=[PROMPT_ID] if shift is None else [PROMPT_ID, left + shift],
-        right_on=[PROMPT_ID] if shift is None else [PROMPT_ID, right],
+        left_on=[ORDER] if shift is None else [ORDER, left + shift],
+        right_on=[ORDER] if shift is None else [ORDER, right],
         coalesce=False,
         maintain_order="left",
-    ).drop(f"{PROMPT_ID}_right")
+    ).drop(f"{ORDER}_right")
 
 
 def _side(numbers: pl.DataFrame, side: str) -> pl.DataFrame:

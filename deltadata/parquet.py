@@ -6,7 +6,9 @@ with writing(path, schema) as writer: writer.write(rows)     # appears under `pa
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pyarrow.parquet as pq
 from deltadata.errors import UserError
 from deltadata.store import atomic
 
-ROW_GROUP_BYTES = 32 << 20  # uncompressed; the Hub's viewer wants 100 MB or less, and readers hold one at a time
+ROW_GROUP_BYTES = 16 << 20  # uncompressed; the Hub's viewer wants 100 MB or less, and readers hold one at a time
 SHARD_BYTES = 1 << 30  # uncompressed; about 300-500 MB as zstd
 
 
@@ -36,6 +38,9 @@ class Writer:
         self._file = pq.ParquetWriter(path, schema, compression="zstd", **options)
         self._held: list[pa.Table] = []
         self._held_bytes = 0
+        # Encoding and compressing let go of the interpreter: the next rows are read meanwhile.
+        self._beside = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def write(self, rows: pa.Table) -> None:
         """Takes rows of the schema; they reach the file when a row group is full."""
@@ -54,14 +59,31 @@ class Writer:
         self.bytes += size
 
     def _flush(self) -> None:
+        """Give the held rows to the thread, once the group before them is written."""
+        self._wait()
         if self._held:
-            group = pa.concat_tables(self._held).combine_chunks()
-            self._file.write_table(group, row_group_size=max(group.num_rows, 1))
+            self._writing = self._beside.submit(self._write_group, self._held)
             self._held, self._held_bytes = [], 0
 
+    def _write_group(self, held: list[pa.Table]) -> None:
+        group = pa.concat_tables(held).combine_chunks()
+        held.clear()
+        self._file.write_table(group, row_group_size=max(group.num_rows, 1))
+        del group
+        pa.default_memory_pool().release_unused()  # else a long job keeps hundreds of MB
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
     def close(self) -> None:
-        self._flush()
-        self._file.close()
+        try:
+            self._flush()
+            self._wait()
+        finally:
+            self._beside.shutdown()
+            self._file.close()
 
 
 @contextmanager
@@ -124,9 +146,11 @@ class TextColumn:
         self._groups: list[tuple[Path, int]] = []  # not open files: a ladder may have thousands of parts
         self._starts: list[int] = []
         self._held: dict[int, pa.ChunkedArray] = {}
+        self._type = pa.null()
         total = 0
         for path in files:
             with open_parquet(path) as file:
+                self._type = file.schema_arrow.field(column).type
                 for group in range(file.num_row_groups):
                     self._groups.append((path, group))
                     self._starts.append(total)
@@ -135,6 +159,14 @@ class TextColumn:
 
     def take(self, rows: pl.Series) -> pa.Array:
         """The values of these rows, in that order."""
+        if not len(rows):
+            return pa.array([], self._type)
+        first, last = (
+            self._group_of(row) for row in rows.to_frame().select(low=pl.first().min(), high=pl.last().max()).row(0)
+        )
+        if first == last:  # nearly always: tables that are made of each other have one order
+            self._held = {first: self._held[first] if first in self._held else self._read(first)}
+            return _taken(self._held[first], rows.cast(pl.Int64) - self._starts[first])
         of_row = self._edges.search_sorted(rows.cast(pl.Int64), side="right") - 1
         needed = of_row.unique().sort().to_list()
         self._held = {group: self._held[group] if group in self._held else self._read(group) for group in needed}
@@ -146,7 +178,17 @@ class TextColumn:
         chunks = [chunk for group in needed for chunk in self._held[group].chunks]
         return pa.chunked_array(chunks).take(index.to_arrow()).combine_chunks()
 
+    def _group_of(self, row: int) -> int:
+        return bisect_right(self._starts, row) - 1
+
     def _read(self, group: int) -> pa.ChunkedArray:
         path, number = self._groups[group]
         with open_parquet(path) as file:
             return file.read_row_group(number, columns=[self._column], use_threads=False).column(0)
+
+
+def _taken(values: pa.ChunkedArray, rows: pl.Series) -> pa.Array:
+    """Some of the values; a run of rows is cut out, not copied one by one."""
+    if rows[-1] - rows[0] == len(rows) - 1 and rows.is_sorted():
+        return values.slice(rows[0], len(rows)).combine_chunks()
+    return values.take(rows.to_arrow()).combine_chunks()

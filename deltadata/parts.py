@@ -27,21 +27,27 @@ from deltadata.tables import RESPONSES
 
 SPEC, FACTS, DIGEST = b"deltadata.spec", b"deltadata.facts", b"deltadata.digest"
 NAME = "part-{:05d}.parquet"
+_NO_KEYS = tables.empty(RESPONSES).select(RESPONSES.key)
 
 
 class Parts(NamedTuple):
-    """The files in order of their number, the keys they hold, and what made them (different values once each)."""
+    """The files in order of their number, how many rows they hold, and what made them (different values once each)."""
 
     files: list[Path]
-    keys: pl.DataFrame
+    rows: int
     specs: list[dict[str, Any]]
     facts: list[dict[str, Any]]
     digests: list[str]
 
     @property
+    def keys(self) -> pl.DataFrame:
+        """The keys of all rows, in order; read each time."""
+        return pl.concat([_NO_KEYS, *(read_columns(path, RESPONSES.key) for path in self.files)])
+
+    @property
     def inputs(self) -> dict[str, Any]:
         """What a table made from these parts depends on: a part made anew with other texts has another digest."""
-        return {"rows": self.keys.height, "parts": len(self.files), "digest": tables.fingerprint(self.digests)}
+        return {"rows": self.rows, "parts": len(self.files), "digest": tables.fingerprint(self.digests)}
 
 
 def folder(run: Path, rung: str) -> Path:
@@ -51,28 +57,27 @@ def folder(run: Path, rung: str) -> Path:
 def read(run: Path, rung: str) -> Parts:
     """Raises UserError naming a part that cannot be read."""
     files = sorted(folder(run, rung).glob("part-*.parquet"))
-    keys = [tables.empty(RESPONSES).select(RESPONSES.key)]
+    rows = 0
     specs: list[dict[str, Any]] = []
     facts: list[dict[str, Any]] = []
     digests: list[str] = []
     for path in files:
         status = path.stat()
-        part_keys, told = _keys_and_footer(path, status.st_ino, status.st_mtime_ns, status.st_size)
-        keys.append(part_keys)
+        part_rows, told = _rows_and_footer(path, status.st_ino, status.st_mtime_ns, status.st_size)
+        rows += part_rows
         digests.append(told.get(DIGEST, b"").decode())
         for key, found in ((SPEC, specs), (FACTS, facts)):
             value = json.loads(told.get(key, b"{}"))
             if value not in found:
                 found.append(value)
-    return Parts(files, pl.concat(keys), specs, facts, digests)
+    return Parts(files, rows, specs, facts, digests)
 
 
 @cache
-def _keys_and_footer(path: Path, _inode: int, _changed: int, _size: int) -> tuple[pl.DataFrame, dict[bytes, bytes]]:
+def _rows_and_footer(path: Path, _inode: int, _changed: int, _size: int) -> tuple[int, dict[bytes, bytes]]:
     """Read once for each state of the file: the stages ask for a rung's parts several times in one run."""
     with open_parquet(path, RESPONSES.schema) as file:
-        keys = pl.DataFrame(file.read(columns=list(RESPONSES.key), use_threads=False))
-        return keys, file.schema_arrow.metadata or {}
+        return file.metadata.num_rows, file.schema_arrow.metadata or {}
 
 
 def checked(files: list[Path], rung: str) -> Iterator[pl.DataFrame]:
@@ -92,7 +97,7 @@ def checked(files: list[Path], rung: str) -> Iterator[pl.DataFrame]:
 
 def check_unique(have: Parts) -> None:
     """Raises BrokenTable naming the first part that repeats a key of an earlier one."""
-    seen = tables.empty(RESPONSES).select(RESPONSES.key)
+    seen = _NO_KEYS
     if not have.keys.is_duplicated().any():
         return
     for path in have.files:

@@ -196,7 +196,7 @@ class Pair(Section):
     control: Literal["none", "reversed", "tied", "random"] = "none"
     """the paper's controls"""
     measures: list[str] | None = None
-    """what is measured; null: everything but `similarity`, and `params_ratio` only where rungs state `params`"""
+    """what is measured beside lengths; null: all but `similarity`; `params_ratio` only where rungs state `params`"""
 
     @field_validator("pairings", mode="wrap")
     @classmethod

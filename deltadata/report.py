@@ -109,7 +109,7 @@ def report(pairs: pl.DataFrame, ladder: pl.DataFrame, about: About) -> Tree:
         "findings": [],
         "pairings": pairings,
         "funnel": funnel,
-        "ladder": scored.ladder(ladder, pairs, about.rungs, about.scorers, seed),
+        "ladder": scored.ladder(ladder, about.rungs, about.scorers, seed),
         "correlations": correlations,
     }
     facts |= scored.by_lead(facts, pairs, ladder, [(pairing.rows, pairing.prompts) for pairing in known], seed)

@@ -16,12 +16,14 @@ from deltadata import page, parts, pictures, rules, score, tables
 from deltadata.dataset import in_test, replacing
 from deltadata.errors import UserError
 from deltadata.measure import characters
-from deltadata.parquet import TextColumn, groups, read_columns
+from deltadata.pair import ENDS
+from deltadata.parquet import TextColumn, open_parquet, read_columns
 from deltadata.report import SPLIT, SPLITS, About, report
 from deltadata.store import Entry, atomic, read_record, write_json
 from deltadata.tables import (
     CHOSEN,
     DROPPED_BY,
+    FINISH,
     MODEL,
     PAIRS_FILE,
     PAIRS_NAME,
@@ -69,7 +71,7 @@ def make(run: Path, drawn: bool = True) -> dict[str, Any]:
 def would_be(run: Path, pairs: pl.DataFrame, found: list[str]) -> dict[str, Any]:
     """The report that these pairs would have under the rules `found`, before anything is written."""
     name, record = read_record(run)
-    return compute(name, record, _with_split(record, pairs), _ladder(run, record[PAIRS_NAME]), found)
+    return compute(name, record, _narrowed(record, pairs.lazy()).collect(), _ladder(run, record), found)
 
 
 def compute(name: str, record: Record, pairs: pl.DataFrame, ladder: pl.DataFrame, found: list[str]) -> dict[str, Any]:
@@ -95,29 +97,56 @@ def compute(name: str, record: Record, pairs: pl.DataFrame, ladder: pl.DataFrame
 
 
 def frames(run: Path, record: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The run's pairs and responses as a report sees them, without text. Raises UserError when there are no pairs."""
+    """The run's pairs and responses as a report sees them: no text, names as enums, prompt ids as the numbers they are.
+
+    Raises UserError when there are no pairs.
+    """
     if PAIRS_NAME not in record:
         raise UserError("the pairs are not made yet", where=str(run), cure="deltadata run RECIPE makes them")
-    pairs = pl.concat(pl.DataFrame(group) for group in groups(run / PAIRS_FILE, without=(PROMPT, *SIDES)))
-    return _with_split(record, pairs), _ladder(run, record[PAIRS_NAME])
+    with open_parquet(run / PAIRS_FILE):  # a damaged file is told of, not read
+        pairs = pl.scan_parquet(run / PAIRS_FILE).select(pl.exclude(PROMPT, *SIDES))
+    return _narrowed(record, pairs).collect(engine="streaming"), _ladder(run, record)
 
 
-def _with_split(record: Record, pairs: pl.DataFrame) -> pl.DataFrame:
+def _narrowed(record: Record, pairs: pl.LazyFrame) -> pl.LazyFrame:
     held_out = record["dataset"].spec["holdout"] if "dataset" in record else 0.0
-    split = pl.when(in_test(held_out)).then(pl.lit(SPLITS[1])).otherwise(pl.lit(SPLITS[0]))
-    return pairs.with_columns(split.alias(SPLIT))
+    split = pl.when(in_test(held_out)).then(pl.lit(SPLITS[1])).otherwise(pl.lit(SPLITS[0])).cast(pl.Enum(SPLITS))
+    rungs, pools = _names(record)
+    kinds = {POOL: pools} | {of(side, MODEL): rungs for side in SIDES} | {of(side, FINISH): ENDS for side in SIDES}
+    named = [pl.col(name).cast(kind) for name, kind in kinds.items()]
+    return pairs.with_columns(split.alias(SPLIT), pl.col(DROPPED_BY).cast(pl.Categorical), *named).with_columns(
+        tables.id_number()
+    )
 
 
-def _ladder(run: Path, made: Entry) -> pl.DataFrame:
-    columns = [*tables.RESPONSES.key, RESPONSE_TOKENS]
-    files = [path for rung in made.inputs["rungs"] for path in parts.read(run, rung[0]).files]
-    answered = [read_columns(path, [*columns, tables.FINISH]) for path in files]
-    ladder = pl.concat(answered).filter(pl.col(tables.FINISH) != "error").drop(tables.FINISH)
-    ladder = ladder.rename({RESPONSE_TOKENS: TOKENS}).with_columns(pl.col(TOKENS).cast(pl.Float64))
-    ladder = ladder.join(read_columns(run / tables.PROMPTS_FILE, [PROMPT_ID, POOL]), on=PROMPT_ID)
-    for scorer in made.inputs["scores"]:
-        ladder = ladder.join(score.read(run, scorer), on=tables.RESPONSES.key, how="left")
-    return ladder
+def _names(record: Record) -> tuple[pl.Enum, pl.Enum]:
+    """The rungs, strongest first, and the pools."""
+    pools = [pool["name"] for pool in record[tables.PROMPTS.name].facts["pools"]]
+    return pl.Enum([rung[0] for rung in record[PAIRS_NAME].inputs["rungs"]]), pl.Enum(pools)
+
+
+def _ladder(run: Path, record: Record) -> pl.DataFrame:
+    """One row per response with text. How imported ones ended is not known."""
+    made, (rungs, pools) = record[PAIRS_NAME], _names(record)
+    found = []
+    for rung, *_ in made.inputs["rungs"]:
+        imported = record[tables.ladder_name(rung)].facts["engine"] == "imported"
+        columns = [*tables.RESPONSES.key, FINISH, RESPONSE_TOKENS]
+        answered = pl.concat(read_columns(path, columns) for path in parts.read(run, rung).files)
+        end = pl.lit(None, ENDS) if imported else pl.col(FINISH).cast(ENDS)
+        answered = answered.filter(pl.col(FINISH) != "error").select(
+            tables.id_number(),
+            pl.col(MODEL).cast(rungs),
+            SAMPLE,
+            end.alias(FINISH),
+            pl.col(RESPONSE_TOKENS).cast(pl.Float64).alias(TOKENS),
+        )
+        for scorer in made.inputs["scores"]:
+            scores = score.read(run, scorer).filter(pl.col(MODEL) == rung).drop(MODEL).with_columns(tables.id_number())
+            answered = answered.join(scores, on=[PROMPT_ID, SAMPLE], how="left")
+        found.append(answered)
+    prompts = read_columns(run / tables.PROMPTS_FILE, [PROMPT_ID, POOL])
+    return pl.concat(found).join(prompts.select(tables.id_number(), pl.col(POOL).cast(pools)), on=PROMPT_ID)
 
 
 def examples(run: Path, told: dict[str, Any], pairs: pl.DataFrame) -> list[dict[str, Any]]:
@@ -147,4 +176,5 @@ def examples(run: Path, told: dict[str, Any], pairs: pl.DataFrame) -> list[dict[
 def _example(which: str, pair: dict[str, Any], messages: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     facts = (of(CHOSEN, MODEL), of(REJECTED, MODEL), PROMPT_ID, POOL, DROPPED_BY)
     deltas = {measure: pair[measured(measure)] for measure in told["measures"]}
-    return {"which": which, "deltas": deltas} | {name: pair[name] for name in facts} | messages
+    known = {name: pair[name] for name in facts} | {PROMPT_ID: f"{pair[PROMPT_ID]:016x}"}
+    return {"which": which, "deltas": deltas} | known | messages

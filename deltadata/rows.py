@@ -14,6 +14,7 @@ import io
 import json
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,7 +98,15 @@ def digest(path: str, recipe_dir: Path) -> str:
     """
     if path.startswith(hub.PREFIX):
         return f"{path} {hub.commit(path)}"
-    with _open(resolve(path, recipe_dir)) as stream:
+    file = resolve(path, recipe_dir)
+    state = file.stat()
+    return _digest(file, state.st_ino, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _digest(file: Path, _inode: int, _changed: int, _size: int) -> str:
+    """Taken once for each state of the file: the stages ask for it several times in one run."""
+    with _open(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

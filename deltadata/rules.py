@@ -140,7 +140,8 @@ def balance(by: Group, max_share: Share) -> Choose:
         counts = left[by].unique_counts().to_list()
         # The share of the largest group grows with the cap.
         cap = bisect(range(1, max(counts, default=0) + 1), False, key=lambda cap: not _held(cap, counts, max_share))
-        return left.select(pl.lit(draw).rank("ordinal").over(by) <= cap).to_series()
+        place = pl.col("draw").rank("ordinal").over(by)
+        return left.select(by, draw=draw).select(place <= cap).to_series()
 
     return Choose((by,), choose)
 

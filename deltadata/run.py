@@ -24,7 +24,7 @@ from deltadata.generate import drifts, generate
 from deltadata.parquet import read_columns, write_table
 from deltadata.recipe import Recipe, Score
 from deltadata.rows import digest
-from deltadata.store import RECORD, Drift, Run, made, write_json
+from deltadata.store import RECORD, Drift, Run, changes, made, write_json
 from deltadata.tables import DROPPED_BY, POOL, PROMPT_ID, SIMILARITY, fingerprint
 
 PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, tables.PAIRS_NAME, tables.FILTER_NAME, "dataset"
@@ -156,7 +156,7 @@ def run_generate(job: Job) -> bool:
 def run_score(job: Job) -> bool:
     """Responses to scores/. Returns whether anything was done."""
     job.need(PROMPTS, "collect")
-    score.refuse_bad_prompts(job.run.path, job.recipe, job.recipe_dir)
+    score.refuse_early(job.run.path, job.recipe, job.recipe_dir)
     ladder = _whole_ladder(job)
     return any([_run_scorer(job, asked, ladder) for asked in job.recipe.score])
 
@@ -170,7 +170,8 @@ def _run_scorer(job: Job, asked: Score, ladder: dict[str, parts.Parts]) -> bool:
         return False
     began = time.monotonic()
     found = score.score(job.run, job.recipe, job.recipe_dir, asked, ladder, job.progress)
-    job.run.finish(table, found.rows, time.monotonic() - began, spec, inputs, found.facts)
+    files = sorted(job.made(table).glob("part-*.parquet"))  # a lost part must not pass for null scores
+    job.run.finish(table, found.rows, time.monotonic() - began, spec, inputs, found.facts, files)
     return True
 
 
@@ -229,10 +230,9 @@ def _paired(job: Job, ladder: dict[str, parts.Parts], sides: set[str]) -> tuple[
     """The pairs' numbers, from responses and scores; and what the record keeps of the responses."""
     prompts = read_columns(job.prompts_file, [PROMPT_ID, POOL])
     responses = {name: parts.checked(paths, name) for name, paths in _files(ladder).items()}
-    numbers = pair.response_numbers(responses, prompts, job.recipe, sides)
+    scores = [score.read(job.run.path, asked.name) for asked in job.recipe.score]
+    numbers = pair.response_numbers(responses, prompts, job.recipe, scores, sides)
     facts = {"characters": pair.mean_characters(numbers)}
-    for asked in job.recipe.score:
-        numbers = pair.with_scores(numbers, score.read(job.run.path, asked.name))
     numbers = pair.pair(numbers, job.recipe, sides)
     if SIMILARITY in pair.measures(job.recipe):
         numbers = numbers.with_columns(dataset.similarities(numbers, _files(ladder)))
@@ -247,6 +247,7 @@ def run_filter(job: Job) -> bool:
     """Pairs to pairs with `dropped_by`: only that column changes."""
     rules = filter.rules(job.recipe)
     spec, inputs = _filter_spec(job), {"pairs": job.need(PAIRS, "pair")}
+    _refuse_other_pairs(job)
     if _settled(job, FILTER, spec, inputs):
         return False
     began = time.monotonic()
@@ -257,14 +258,21 @@ def run_filter(job: Job) -> bool:
     return True
 
 
+def _refuse_other_pairs(job: Job) -> None:
+    """Raises UserError when the pairs were made by another recipe: their numbers are not those it asks for."""
+    for drift in _drift(job, PAIRS, _pair_spec(job)):
+        what = "the pairs were made by another recipe: " + "; ".join(changes(drift.old, drift.new))
+        cure = f"deltadata pair {job.recipe_path} --overwrite makes them anew, or set the fields back"
+        raise UserError(what, where=str(job.run.path), cure=cure)
+
+
 def would_filter(job: Job) -> pl.DataFrame:
     """The pairs' numbers with the reasons that the recipe's rules give them; nothing is written.
 
     Raises UserError when the pairs were made by another recipe.
     """
     job.need(PAIRS, "pair")
-    if drift := _drift(job, PAIRS, _pair_spec(job)):
-        job.run.refuse_drift(drift)
+    _refuse_other_pairs(job)
     rules = filter.rules(job.recipe)
     numbers = dataset.pair_numbers(job.pairs_file, _files(job.ladder()), filter.sides(rules))
     return numbers.with_columns(filter.dropped_by(numbers, rules))
@@ -365,6 +373,6 @@ def run_all(job: Job) -> bool:
     if drifted and not job.overwrite:  # all of it at once, and before anything takes time
         job.run.refuse_drift(drifted)
     done = [run_collect(job)]
-    score.refuse_bad_prompts(job.run.path, job.recipe, job.recipe_dir)
+    score.refuse_early(job.run.path, job.recipe, job.recipe_dir)
     done += [run_generate(job), run_score(job), run_pair(job, also_filter=True), run_filter(job), run_dataset(job)]
     return any(done)

@@ -20,7 +20,7 @@ import pyarrow as pa
 from deltadata import parts, tables
 from deltadata.errors import UserError
 from deltadata.generate import Progress
-from deltadata.imported_scores import imported_scores
+from deltadata.imported_scores import imported_scores, refuse_columns
 from deltadata.parquet import TextColumn, groups, open_parquet, read_columns, write_table
 from deltadata.recipe import Recipe, Score
 from deltadata.rows import BadRow, conversation, digest, read_rows
@@ -80,7 +80,7 @@ def score(
         scores.group_by(MODEL).agg(known.sum().alias("graded"), pl.col(asked.name).mean().alias("mean")).sort(MODEL)
     )
     graded = scores.select(known.sum()).item()
-    total = sum(of_rung.keys.height for of_rung in ladder.values())
+    total = sum(of_rung.rows for of_rung in ladder.values())
     progress.note(f"{asked.name}: {graded} of {total} responses have a score")
     return Scored(graded, facts | {"rungs": by_rung.sort(MODEL).to_dicts(), "responses": total})
 
@@ -89,8 +89,7 @@ def _import(
     run: Run, recipe: Recipe, recipe_dir: Path, asked: Score, ladder: dict[str, parts.Parts], progress: Progress
 ) -> dict[str, Any]:
     """One part with all that the file has."""
-    keys = {key for of_rung in ladder.values() for key in of_rung.keys.select(tables.RESPONSES.key).iter_rows()}
-    found = imported_scores(asked, recipe, recipe_dir, keys)
+    found = imported_scores(asked, recipe, recipe_dir, pl.concat(of_rung.keys for of_rung in ladder.values()))
     path = folder(run.path, asked.name) / parts.NAME.format(0)
     tables.check_rows(SCORES, pl.DataFrame(found.scores), str(path))
     write_table(path, found.scores)
@@ -162,8 +161,9 @@ class _Prompts:
 
     def carried(self, ids: pl.Series) -> str:
         """A digest of what the pools kept of these prompts."""
-        known = self._of(ids).drop_nulls()
-        return fingerprint(self._texts[META].take(known).to_pylist())
+        rows = self._of(ids)
+        kept = self._texts[META].take(rows.drop_nulls()).to_pylist()
+        return fingerprint([rows.is_null().arg_true().to_list(), kept])
 
     def asked(self, ids: pl.Series) -> Iterator[Asked]:
         """Each prompt as a scorer sees it; one that the pools no longer have is empty."""
@@ -175,10 +175,15 @@ class _Prompts:
                 yield Asked(messages, json.loads(meta) if meta else {})
 
 
-def refuse_bad_prompts(run: Path, recipe: Recipe, recipe_dir: Path) -> None:
-    """Raises UserError, with file and line, for the first prompt that a scorer of the recipe cannot use."""
+def refuse_early(run: Path, recipe: Recipe, recipe_dir: Path) -> None:
+    """What can be known to be wrong before any response exists.
+
+    Raises UserError for a file of scores that is not there or lacks a column, and, with file and line, for the first
+    prompt that a scorer cannot use.
+    """
     for asked in recipe.score:
         if asked.scores:
+            refuse_columns(asked, recipe_dir)
             continue
         scorer = open_scorer(asked.name, **_settings(asked))
         ids = read_columns(run / tables.PROMPTS_FILE, [PROMPT_ID])[PROMPT_ID]

@@ -15,7 +15,7 @@ import polars as pl
 
 from deltadata import agreement, measure
 from deltadata.spread import Array, Column, column, spread
-from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, REJECTED, SAMPLE, SIDES, TOKENS, delta, of
+from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, SAMPLE, SIDES, TOKENS, delta, of
 
 CHARACTERS, RESPONSE_RATIO = measure.characters.__name__, measure.response_ratio.__name__
 CUT_OFF = "length"  # the finish reason of a response that max_tokens ended
@@ -36,12 +36,13 @@ def coded(names: pl.Series, known: Sequence[str]) -> tuple[Array, list[str]]:
     return codes.to_physical().cast(pl.Int32).fill_null(len(kinds)).to_numpy(), kinds
 
 
-def ladder(responses: pl.DataFrame, pairs: pl.DataFrame, rungs: list[str], scorers: list[str], seed: int) -> list[Tree]:
+def ladder(responses: pl.DataFrame, rungs: list[str], scorers: list[str], seed: int) -> list[Tree]:
     """A row per rung, strongest first: counts, means, share cut off at max_tokens, strengths by each scorer."""
     rung, names = coded(responses[MODEL], rungs)
-    counts, cut = np.bincount(rung, minlength=len(names)), _cut_off(pairs, names)
+    counts, cut_off = np.bincount(rung, minlength=len(names)), _cut_off(responses, rung, len(names))
     told: list[Tree] = [
-        {"model": name, "responses": int(n), "cut_off": cut.get(name)} for name, n in zip(names, counts, strict=True)
+        {"model": name, "responses": int(n), "cut_off": share}
+        for name, n, share in zip(names, counts, cut_off, strict=True)
     ]
     means = {name: _means(responses, name, rung, len(names)) for name in (TOKENS, CHARACTERS, *scorers)}
     fitted = {name: _strengths(responses, name, rung, len(names), seed) for name in scorers}
@@ -65,21 +66,12 @@ def _means(responses: pl.DataFrame, name: str, rung: Array, size: int) -> tuple[
     return [float(total / many) if many else None for total, many in zip(sums, n, strict=True)], n.tolist()
 
 
-def _cut_off(pairs: pl.DataFrame, rungs: list[str]) -> dict[str, float]:
-    """Per rung the share of responses that max_tokens ended, of those with a known end, in its largest pairing."""
-    chosen, names = coded(pairs[of(CHOSEN, MODEL)], rungs)
-    rejected, names = coded(pairs[of(REJECTED, MODEL)], names)
-    found: dict[str, tuple[int, float]] = {}
-    pairing = chosen * len(names) + rejected
-    for place, side in enumerate(SIDES):
-        ends = pairs[of(side, FINISH)].cast(pl.String)
-        known, cut = (x.fill_null(False).to_numpy() for x in (ends.is_not_null(), ends == CUT_OFF))
-        n, ended = (np.bincount(pairing[rows], minlength=len(names) ** 2) for rows in (known, cut))
-        for code in np.flatnonzero(n):
-            rung = names[divmod(code, len(names))[place]]
-            if n[code] > found.get(rung, (0, 0.0))[0]:
-                found[rung] = (int(n[code]), float(ended[code] / n[code]))
-    return {rung: share for rung, (_, share) in found.items()}
+def _cut_off(responses: pl.DataFrame, rung: Array, size: int) -> list[float | None]:
+    """Per rung the share of responses that max_tokens ended, of those with a known end."""
+    ends = responses[FINISH].cast(pl.String)
+    known, cut = (x.fill_null(False).to_numpy() for x in (ends.is_not_null(), ends == CUT_OFF))
+    n, ended = (np.bincount(rung[rows], minlength=size) for rows in (known, cut))
+    return [float(few / many) if many else None for few, many in zip(ended, n, strict=True)]
 
 
 def _keys(frame: pl.DataFrame, sample: str, rung: Array | int = 0) -> Array:

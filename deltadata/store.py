@@ -247,7 +247,7 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
                 )
         else:
             run.save()
-        for left_over in [*path.glob(".tmp-*"), *path.glob("*/.tmp-*"), *path.glob("responses/*/.tmp-*")]:
+        for left_over in [*path.glob(".tmp-*"), *path.glob("*/.tmp-*"), *path.glob("*/*/.tmp-*")]:
             real_folder = left_over.is_dir() and not left_over.is_symlink()
             shutil.rmtree(left_over) if real_folder else left_over.unlink()
         yield run

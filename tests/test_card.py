@@ -101,7 +101,7 @@ def table_rows(text: str) -> list[list[str]]:
 
 
 def test_the_card_says_every_fact() -> None:
-    """Rungs, scorers, pairings with their deltas, the funnel and the pools stand as rows of tables, with their figures."""
+    """Rungs, scorers, pairings with their deltas, the funnel and the pools stand as rows of tables, as given."""
     rows = table_rows(card.render(facts()))
     sampling = "temperature 0.0, max_tokens 256, samples 1"
     for expected in (

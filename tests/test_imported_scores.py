@@ -26,7 +26,7 @@ from deltadata.store import open_run, read_record
 
 Row = dict[str, Any]
 TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}]
-PROMPTS = {"hi": "Hi.", "bye": "Bye, now\nor \"later\".", "talk": TALK}
+PROMPTS = {"hi": "Hi.", "bye": 'Bye, now\nor "later".', "talk": TALK}
 
 
 def key(prompt: Any) -> str:
@@ -35,6 +35,15 @@ def key(prompt: Any) -> str:
 
 IDS = {name: key(prompt) for name, prompt in PROMPTS.items()}
 LADDER = {(prompt, model, sample) for prompt in IDS.values() for model in ("strong", "weak") for sample in (0, 1)}
+KEYS = pl.DataFrame(
+    sorted(LADDER), schema={"prompt_id": pl.String, "model": pl.String, "sample": pl.UInt32}, orient="row"
+)
+
+KEYS = pl.DataFrame(
+    sorted(LADDER),
+    schema={"prompt_id": pl.String, "model": pl.String, "sample": pl.UInt32},
+    orient="row",
+)
 
 
 def write(path: Path, rows: list[Row]) -> None:
@@ -54,7 +63,7 @@ def read(folder: Path, rows: list[Row], ending: str = "jsonl", **fields: Any) ->
     """What these rows give for the ladder above."""
     write(folder / f"judge.{ending}", rows)
     asked = Score.model_validate({"name": "judge", "scores": f"judge.{ending}"} | fields)
-    return imported_scores(asked, recipe(["strong", "weak"]), folder, LADDER)
+    return imported_scores(asked, recipe(["strong", "weak"]), folder, KEYS)
 
 
 def found(imported: ImportedScores) -> dict[tuple[str, str, int], float | None]:
@@ -107,7 +116,11 @@ def test_scores_by_prompt_id_under_other_names(tmp_path: Path, ending: str) -> N
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_a_sample_column_tells_samples_apart(tmp_path: Path, ending: str) -> None:
     """Samples are indices; an empty one is the first."""
-    rows = [row("hi", "strong", 1.0, sample=1), row("hi", "strong", 2.0, sample=0), row("bye", "weak", 3.0, sample=None)]
+    rows = [
+        row("hi", "strong", 1.0, sample=1),
+        row("hi", "strong", 2.0, sample=0),
+        row("bye", "weak", 3.0, sample=None),
+    ]
     expected = {(IDS["hi"], "strong", 1): 1.0, (IDS["hi"], "strong", 0): 2.0, (IDS["bye"], "weak", 0): 3.0}
     assert found(read(tmp_path, rows, ending)) == expected
 
@@ -135,12 +148,20 @@ def test_numbers_may_be_text(tmp_path: Path) -> None:
     assert list(found(read(tmp_path, rows)).values()) == [0.5, 2.0, -0.001]
 
 
-@pytest.mark.parametrize("score", ["good", [1.0], {"a": 1}, True, "1,5", "0x10"])
+def test_a_sample_beyond_all_counting_is_unmatched(tmp_path: Path) -> None:
+    """An index that no table could hold is a sample that does not exist."""
+    imported = read(tmp_path, [row("hi", "strong", 1.0), row("bye", "strong", 1.0, sample=2**40)])
+    assert imported.counts == {"read": 2, "matched": 1, "unmatched": 1, "left_out": 0}
+
+
+@pytest.mark.parametrize(
+    "score", ["good", [1.0], {"a": 1}, True, "1,5", "0x10", 10**400], ids=lambda score: str(score)[:9]
+)
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path, score: Any) -> None:
     """With the file, the row and what stands there."""
     where, what, cure = refusal(tmp_path, [row("hi", "strong", 1.0), row("bye", "strong", score)])
     assert (where, cure) == ("judge.jsonl:2", "mend that row")
-    assert what == f"scorer 'judge': score is no number: {score!r}"
+    assert what == f"scorer 'judge': score is no number: {score!r:.40}"
 
 
 @pytest.mark.parametrize(
@@ -245,8 +266,39 @@ def test_a_row_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "judge.jsonl").write_text(json.dumps(row("hi", "weak", 1.0)) + "\n{broken\n")
     asked = Score.model_validate({"name": "judge", "scores": "judge.jsonl"})
     with pytest.raises(UserError, match="scorer 'judge': not JSON") as met:
-        imported_scores(asked, recipe(["strong", "weak"]), tmp_path, LADDER)
+        imported_scores(asked, recipe(["strong", "weak"]), tmp_path, KEYS)
     assert str(met.value.where).endswith("judge.jsonl:2")
+
+
+def by_id(prompt: str, model: str, score: float | None) -> Row:
+    return {"prompt_id": IDS[prompt], "model": model, "score": score}
+
+
+ODD_FILES: dict[str, list[Row]] = {
+    "good": [by_id("hi", "weak", 1.0), by_id("bye", "weak", None), by_id("talk", "weak", float("nan"))],
+    "left out": [by_id("hi", "weak", 1.0), by_id("hi", "nobody", 1.0)],
+    "twice": [by_id("hi", "weak", 1.0), by_id("bye", "weak", 2.0), by_id("hi", "weak", 3.0)],
+    "infinite": [by_id("hi", "weak", 1.0), by_id("bye", "weak", float("inf"))],
+    "unknown": [by_id("hi", "weak", 1.0), by_id("bye", "waek", 1.0)],
+    "no prompt": [by_id("hi", "weak", 1.0), by_id("hi", "strong", 1.0) | {"prompt_id": None}],
+    "no model": [by_id("hi", "weak", 1.0), by_id("bye", "weak", 1.0) | {"model": None}],
+    "strangers": [by_id("hi", "weak", 1.0) | {"prompt_id": "0" * 16}],
+    "some strangers": [by_id("hi", "weak", 1.0), by_id("hi", "weak", 1.0) | {"prompt_id": "0" * 16}],
+}
+
+
+@pytest.mark.parametrize("rows", ODD_FILES.values(), ids=list(ODD_FILES))
+def test_parquet_is_read_as_any_other_file(tmp_path: Path, rows: list[Row]) -> None:
+    """Ids in parquet are read at once and not row by row: the same scores, counts, places and refusals."""
+    told = []
+    for ending in ("parquet", "jsonl"):
+        try:
+            imported = read(tmp_path, rows, ending, prompt="prompt_id", models={"nobody": None})
+            seen: Any = (imported.scores.to_pylist(), imported.counts, imported.stranger)
+        except UserError as problem:
+            seen = (problem.what, problem.where, problem.cure)
+        told.append(str(seen).replace("judge.parquet: row ", "judge.jsonl:").replace("judge.parquet", "judge.jsonl"))
+    assert told[0] == told[1]
 
 
 ANSWERS = sorted(LADDER)

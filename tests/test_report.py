@@ -45,7 +45,7 @@ KINDS: dict[str, Any] = {name: pl.Float64 for name in PAIR if name.startswith("d
     "similarity": pl.Float64,
 }
 LADDER_KINDS: dict[str, Any] = {
-    **dict.fromkeys(["prompt_id", "pool", "model"], pl.String),
+    **dict.fromkeys(["prompt_id", "pool", "model", "finish_reason"], pl.String),
     "sample": pl.UInt32,
     **dict.fromkeys(["tokens", "characters", "judge"], pl.Float64),
 }
@@ -72,6 +72,7 @@ def rungs(*rows: dict[str, Any]) -> pl.DataFrame:
         "prompt_id": "p0",
         "pool": "own",
         "model": "big",
+        "finish_reason": "stop",
         "sample": 0,
         "tokens": 5.0,
         "characters": 9.0,
@@ -144,15 +145,14 @@ def test_the_funnel_by_hand() -> None:
 
 
 def test_the_ladder_by_hand() -> None:
-    """Counts, means over what is known, the share cut off in the rung's largest pairing, and strengths by rung."""
+    """Counts, means over what is known, the share cut off of those whose end is known, and strengths by rung."""
     ladder = rungs(
         {"prompt_id": "p0", "model": "big", "judge": 3.0, "characters": 10.0},
-        {"prompt_id": "p1", "model": "big", "judge": 1.0, "tokens": None},
+        {"prompt_id": "p1", "model": "big", "judge": 1.0, "tokens": None, "finish_reason": "length"},
         {"prompt_id": "p0", "model": "small", "judge": 1.0},
-        {"prompt_id": "p1", "model": "small", "judge": None},
+        {"prompt_id": "p1", "model": "small", "judge": None, "finish_reason": None},
     )
-    ends = {"chosen_finish_reason": "length", "rejected_finish_reason": None}
-    big, mid, small = made(frame({}, ends), ladder)["ladder"]
+    big, mid, small = made(frame({}, {}), ladder)["ladder"]
     assert (big["model"], big["responses"], big["mean_tokens"], big["mean_characters"]) == ("big", 2, 5.0, 9.5)
     assert (big["mean_score"], big["scored"], big["cut_off"]) == ({"judge": 2.0}, {"judge": 2}, 0.5)
     assert (mid["model"], mid["responses"], mid["mean_tokens"], mid["cut_off"]) == ("mid", 0, None, None)

@@ -17,7 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ladder import PROMPTS, RUNGS, Response, do, frames, key, prompts_frame, recipe, small_run, write_parts, write_sources
+from ladder import (
+    PROMPTS,
+    RUNGS,
+    Response,
+    do,
+    frames,
+    key,
+    prompts_frame,
+    recipe,
+    small_run,
+    write_parts,
+    write_sources,
+)
 from polars.testing import assert_frame_equal
 
 from deltadata import dataset, filter, measure, pair, rules, tables
@@ -248,7 +260,7 @@ def test_both_roads_give_the_same_numbers(texts: list[str], counts: list[Any], c
     made_by = recipe(pair={"pairings": "all", "control": control})
     with tempfile.TemporaryDirectory() as folder:
         files = write_parts(Path(folder), rows)
-        numbers = pair.response_numbers(frames(files), prompts_frame(), made_by, ALSO)
+        numbers = pair.response_numbers(frames(files), prompts_frame(), made_by, also=ALSO)
         first = pair.pair(numbers, made_by, ALSO)
         first = first.with_columns(pl.lit(None, dtype=pl.String).alias("dropped_by"))
         first = first.with_columns(filter.dropped_by(first, filter.rules(recipe(filter={"rules": []}))))
@@ -264,9 +276,9 @@ def test_both_roads_give_the_same_numbers(texts: list[str], counts: list[Any], c
 
 SIDED: list[tuple[list[Any], str | None]] = [
     ([], "chosen_characters > 120 AND rejected_repetition < 0.05"),
-    ([{"fits": {"max_tokens": 60, "side": "chosen"}}, {"max_repetition": 0.01}], None),
-    ([{"min_length": {"at_least": 60, "measure": "characters"}}, {"max_length": 45}], "chosen_sentences >= 1"),
-    ([{"max_non_latin": 0.0}, "no_refusal", {"length_match": "characters"}], "chosen_response_ratio > 3"),
+    ([{"fits": {"max_tokens": 54, "side": "chosen"}}, {"max_repetition": 0.01}], None),
+    ([{"min_length": {"at_least": 60, "measure": "characters"}}, {"max_length": 49}], "chosen_characters < 230"),
+    ([{"max_non_latin": 0.0}, "no_refusal", {"length_match": "characters"}], "chosen_response_ratio > 7.7"),
     ([{"top": {"measure": "characters", "share": 0.4}}, {"balance": {"by": "chosen_model", "max_share": 0.5}}], None),
 ]
 
@@ -311,15 +323,15 @@ def test_top_keeps_the_highest_deltas(share: float, expected: list[float]) -> No
     assert sorted(found["delta_tokens"], reverse=True) == expected
 
 
-@pytest.mark.parametrize(("count", "share", "expected"), [(10, 0.3, 3), (10, 0.7, 7), (1000, 0.001, 1), (3, 0.34, 2)])
+@pytest.mark.parametrize(("count", "share", "expected"), [(10, 0.3, 3), (100, 0.07, 7), (1000, 0.001, 1), (3, 0.34, 2)])
 def test_a_share_is_exact(count: int, share: float, expected: int) -> None:
-    """0.7 of ten pairs are seven, not eight for a hair in the product."""
+    """0.07 of a hundred pairs are seven, not eight for a hair in the product."""
     assert kept({"top": {"measure": "tokens", "share": share}}, of_deltas(*range(count))).height == expected
 
 
 def test_top_is_of_what_is_known_and_left() -> None:
     """A pair that an earlier rule dropped, or whose delta is unknown, is no part of the whole."""
-    frame = of_deltas(9, 8, 7, 6, None, 99).with_columns(same_text=pl.col("delta_tokens") == 99)
+    frame = of_deltas(9, 8, 7, 6, None, 99).with_columns(same_text=pl.col("delta_tokens").eq_missing(99))
     found = asked({"top": {"measure": "tokens", "share": 0.5}})
     reasons = judged(frame, found)
     assert reasons["dropped_by"].to_list() == [None, None, "top", "top", "top", "texts_differ"]
@@ -356,6 +368,12 @@ def test_balance_keeps_as_many_as_can_be(share: Fraction) -> None:
         sizes = kept(rule, pooled(*counts))["pool"].value_counts()["count"].to_list()
         assert sum(sizes) == best_by_force(counts, Fraction(share))
         assert all(size <= share * sum(sizes) for size in sizes)
+
+
+def test_a_group_at_its_share_is_whole() -> None:
+    """0.29 of a hundred pairs are 29, though the product is a hair less."""
+    rule = {"balance": {"by": "pool", "max_share": 0.29}}
+    assert kept(rule, pooled(29, 29, 29, 13)).height == 100
 
 
 @pytest.mark.parametrize("by", ["pool", "chosen_model", "rejected_model"])
@@ -425,7 +443,7 @@ def test_length_match_of_characters() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(deltas=st.lists(st.integers(-30, 30), max_size=60))
+@given(deltas=st.lists(st.integers(-30, 30), max_size=30) | st.lists(st.integers(-12, 12), min_size=40, max_size=70))
 def test_length_match_is_maximal_in_its_bins(deltas: list[int]) -> None:
     """In each of the 20 bins all that has a counterpart stays, and every zero."""
     frame = of_deltas(*deltas)
@@ -446,7 +464,8 @@ def test_length_match_is_maximal_in_its_bins(deltas: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", [{"top": {"measure": "tokens", "share": 0.1}}, {"balance": {"by": "pool", "max_share": 0.5}}, "length_match"]
+    "rule",
+    [{"top": {"measure": "tokens", "share": 0.1}}, {"balance": {"by": "pool", "max_share": 0.5}}, "length_match"],
 )
 def test_no_pairs_are_no_trouble(rule: Any) -> None:
     """A rule over all pairs that are left, when none are left, or all are unknown."""
@@ -513,7 +532,9 @@ def test_no_pair_is_lost_and_no_order_matters(changes: Any, given_rules: Any, wh
     given_rules=st.lists(ROW_RULE, max_size=5),
     where=WHERE,
 )
-def test_an_added_pair_changes_no_verdict_of_rules_over_one(changes: Any, added: Any, given_rules: Any, where: Any) -> None:
+def test_an_added_pair_changes_no_verdict_of_rules_over_one(
+    changes: Any, added: Any, given_rules: Any, where: Any
+) -> None:
     """Only top, balance and length_match look at the others."""
     found = asked(*given_rules, where=where)
     alone = judged(pairs(*changes), found)["dropped_by"].to_list()

@@ -74,7 +74,7 @@ def by_answer(run: Path) -> dict[tuple[str, str, int], float | None]:
 
 def states(run: Path) -> dict[str, tuple[int, int]]:
     """What shows whether a part of scores was written again."""
-    files = sorted((run / "scores").rglob("*.parquet"))
+    files = sorted((run / "scores").glob("*/part-*.parquet"))
     return {str(path.relative_to(run)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
@@ -86,7 +86,12 @@ def test_the_scores_of_a_ladder_by_hand(tmp_path: Path) -> None:
         {"prompt": "Six times seven?", "check": "#### 42"},
     ]
     write(tmp_path / "pool.jsonl", pool)
-    strong = [("Agree.", "Yes!"), ("Agree.", "yes, oh yes, I do"), ("Chat.", "Hello."), ("Six times seven?", "It is 42.")]
+    strong = [
+        ("Agree.", "Yes!"),
+        ("Agree.", "yes, oh yes, I do"),
+        ("Chat.", "Hello."),
+        ("Six times seven?", "It is 42."),
+    ]
     weak = [("Agree.", "not in my life"), ("Agree.", ""), ("Chat.", ""), ("Six times seven?", "41")]
     for name, rows in (("strong", strong), ("weak", weak)):
         write(tmp_path / f"{name}.jsonl", [{"prompt": prompt, "response": text} for prompt, text in rows])
@@ -257,9 +262,9 @@ def scored_project(folder: Path, prompts: int, check: Any, **scripted: Any) -> P
 def test_kills_while_scoring_change_nothing(tmp_path: Path) -> None:
     """kill -9 in the middle of scoring, three times, then the same command: equal tables, finished parts kept."""
     check = [{"kind": "repetition", "at_most": 0.5}, {"kind": "include", "any": ["river green bread light"]}] * 4
-    whole, killed = (scored_project(tmp_path / name, 120, check, characters=4000) for name in ("whole", "killed"))
+    whole, killed = (scored_project(tmp_path / name, 80, check, characters=4000) for name in ("whole", "killed"))
     for project in (whole, killed):
-        project.recipe["generate"] |= {"part_rows": 3, "sampling": {"max_tokens": 2000}}
+        project.recipe["generate"] |= {"part_rows": 2, "sampling": {"max_tokens": 2000}}
     whole.run()
     killed.run("collect", "recipe.yaml")
     killed.run("generate", "recipe.yaml")
@@ -270,7 +275,8 @@ def test_kills_while_scoring_change_nothing(tmp_path: Path) -> None:
         process = killed.start("run", "recipe.yaml")
         while process.poll() is None and len(states(killed.path)) < wanted:
             time.sleep(0.001)
-        os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert kept.items() <= states(killed.path).items()
         kept = states(killed.path)
@@ -283,7 +289,7 @@ def test_kills_while_scoring_change_nothing(tmp_path: Path) -> None:
     assert len(states(killed.path)) == len(states(whole.path)) == 80
     assert_frame_equal(scores(whole.path), scores(killed.path))
     assert_frame_equal(whole.pairs(), killed.pairs())
-    assert whole.requests() == killed.requests() == {"a": 120, "b": 120}
+    assert whole.requests() == killed.requests() == {"a": 80, "b": 80}
     assert scores(whole.path)["score"].n_unique() > 1
 
 
