@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from deltadata.recipe import Recipe
 
 # Everything else is imported inside the commands: --help must not pay for polars.
-# polars and Arrow would keep what they freed for ten seconds: several hundred MB in a long job.
-os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:200,muzzy_decay_ms:0")
-os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
+# Their allocators would keep what was freed for ten seconds: hundreds of MB in a long job.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:100,muzzy_decay_ms:0")  # polars
+if sys.platform == "linux":
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
 
 app = typer.Typer(
     help="Prompt pools in, delta-paired preference datasets out (Delta Learning Hypothesis, arXiv 2507.06187).",

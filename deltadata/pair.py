@@ -118,11 +118,15 @@ def response_numbers(
         if not parts:
             continue
         numbers = pl.concat(parts).with_row_index(ROW)
-        numbers = numbers.filter(pl.col(TEXT_HASH).is_not_null(), pl.col(SAMPLE) < asked[rung.name])
+        parts.clear()
+        wanted_too = numbers[TEXT_HASH].is_not_null() & (numbers[SAMPLE] < asked[rung.name])
+        if not wanted_too.all():  # else a copy for nothing
+            numbers = numbers.filter(wanted_too)
         for scored in scores:
             numbers = with_scores(numbers, scored.filter(pl.col(MODEL) == rung.name))
         numbers = numbers.with_columns(tables.id_number().alias(_NUMBER)).join(wanted, on=_NUMBER).drop(_NUMBER)
-        found.append(numbers.sort(ORDER, SAMPLE))
+        in_order = numbers.select((pl.col(ORDER).cast(pl.UInt64) * 2**32 + pl.col(SAMPLE)).alias(ORDER))[ORDER]
+        found.append(numbers if in_order.is_sorted() else numbers.sort(ORDER, SAMPLE))
     # Rungs one after the other: whatever is made of them is taken rung by rung, and then sorted.
     return pl.concat(found)
 

@@ -135,6 +135,7 @@ def groups(path: Path, without: Sequence[str] = ()) -> Iterator[pa.Table]:
         if not file.num_row_groups:
             yield file.schema_arrow.empty_table().select(columns)
         for group in range(file.num_row_groups):
+            pa.default_memory_pool().release_unused()
             yield file.read_row_group(group, columns=columns, use_threads=False)
 
 
@@ -183,6 +184,7 @@ class TextColumn:
 
     def _read(self, group: int) -> pa.ChunkedArray:
         path, number = self._groups[group]
+        pa.default_memory_pool().release_unused()
         with open_parquet(path) as file:
             return file.read_row_group(number, columns=[self._column], use_threads=False).column(0)
 

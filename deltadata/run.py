@@ -232,6 +232,7 @@ def _paired(job: Job, ladder: dict[str, parts.Parts], sides: set[str]) -> tuple[
     responses = {name: parts.checked(paths, name) for name, paths in _files(ladder).items()}
     scores = [score.read(job.run.path, asked.name) for asked in job.recipe.score]
     numbers = pair.response_numbers(responses, prompts, job.recipe, scores, sides)
+    del prompts, scores
     facts = {"characters": pair.mean_characters(numbers)}
     numbers = pair.pair(numbers, job.recipe, sides)
     if SIMILARITY in pair.measures(job.recipe):
