@@ -163,6 +163,7 @@ def bench(folder: Path, prompts: int, rounds: int) -> None:
     cases = {
         "bare scan": [sys.executable, __file__, "--bare", str(folder)],
         "report --json": [*tool, "--json"],
+        "numbers only": [*tool, "--json", "--numbers-only"],
         "report": tool,
     }
     figures: dict[str, list[list[float]]] = {name: [] for name in cases}

@@ -57,10 +57,13 @@ def make(run: Path, drawn: bool = True) -> dict[str, Any]:
     told = compute(name, record, pairs, ladder, list(filtered.facts["funnel"]) if filtered else [*rules.ALWAYS])
     write_json(run / JSON_FILE, told)
     if drawn:
+        shown = examples(run, told, pairs)
+        measures = {measured(told[key]) for key in ("lead", "length_measure")}  # all that pictures are made of
+        pairs = pairs.select(pl.exclude(f"^{tables.DELTA}.*$"), *sorted(measures))
         with replacing(run / PLOTS) as folder:
             svgs = pictures.draw(told, pairs, ladder, folder)
         with atomic(run / PAGE_FILE) as temporary:
-            text = page.render(told, svgs, examples(run, told, pairs))
+            text = page.render(told, svgs, shown)
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     else:
         (run / PAGE_FILE).unlink(missing_ok=True)  # a page of other numbers would be worse than none
