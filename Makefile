@@ -8,7 +8,7 @@ READY := .venv/.ready
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: setup dataset report test test-slow check bench bench-generate bench-server bench-memory bench-pairs bench-report clean
+.PHONY: setup dataset report test test-slow check bench bench-generate bench-server bench-memory bench-pairs bench-report bench-collect clean
 .DEFAULT_GOAL := dataset
 
 setup: $(READY)
@@ -44,7 +44,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-bench: bench-generate bench-server bench-memory bench-pairs bench-report
+bench: bench-generate bench-server bench-memory bench-pairs bench-report bench-collect
 
 bench-generate: setup
 	$(BIN)/python benchmarks/generate.py
@@ -60,6 +60,11 @@ bench-pairs: setup
 
 bench-report: setup
 	$(BIN)/python benchmarks/report.py
+
+bench-collect: setup
+	$(BIN)/python benchmarks/collect.py
+	$(BIN)/python benchmarks/dedup.py
+	$(BIN)/python benchmarks/packs.py
 
 clean:
 	rm -rf .venv runs models

@@ -41,6 +41,8 @@ def facts(recipe: Recipe, record: Mapping[str, Any], splits: list[dict[str, Any]
         "by": asked if isinstance(asked := recipe.pair.pairings, ByScore) else None,
         "scorers": [_scorer(score, record[tables.scores_name(score.name)]) for score in recipe.score],
         "pools": record[tables.PROMPTS.name].facts["pools"],
+        "contamination": record[tables.PROMPTS.name].facts["contamination"],
+        "ngram": recipe.collect.overlap.ngram,
     }
 
 

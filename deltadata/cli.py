@@ -203,6 +203,58 @@ def show(
     screen.rows(str(run), found) if table is None else screen.blocks(found)
 
 
+@app.command()
+def explain(
+    run: RunPath,
+    prompt_id: Annotated[str, typer.Argument(metavar="PROMPT_ID", help="how its id begins")],
+) -> None:
+    """One prompt's life: source or reason and twin, responses, scores, pairs."""
+    from deltadata.screen import Screen
+    from deltadata.show import explain
+
+    Screen().blocks(explain(run, prompt_id))
+
+
+pack = typer.Typer(
+    help="Hashed n-grams of evaluation sets, for collect.decontaminate.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(pack, name="pack")
+
+
+@pack.command("build")
+def pack_build(
+    name: Annotated[str, typer.Argument(help="the pack's name, or one that `deltadata pack list` knows")],
+    sources: Annotated[list[str] | None, typer.Argument(help="files or hf:owner/dataset; none: the known ones")] = None,
+    column: Annotated[list[str], typer.Option(help="columns with the text of an item")] = ["prompt"],
+    into: Annotated[Path, typer.Option(help="the folder that the pack goes to")] = Path(),
+) -> None:
+    """Write NAME.pack: hashes of the n-grams, no text."""
+    from deltadata import packs
+    from deltadata.screen import Screen
+
+    known = packs.shipped()
+    if not sources and name not in known:
+        raise UserError(
+            f"no evaluation set is called {name!r}", where="deltadata pack build", cure=did_you_mean(name, known)
+        )
+    asked = [packs.Source(path, tuple(column)) for path in sources] if sources else known[name]
+    built = packs.build_pack(name, asked)
+    path = into / f"{name}{packs.ENDING}"
+    packs.write(path, built)
+    Screen().note(f"{path}: {len(built.words)} items; n-grams of {' and '.join(map(str, built.sizes))} words")
+
+
+@pack.command("list")
+def pack_list() -> None:
+    """The evaluation sets whose packs can be built by name, and where they are read from."""
+    from deltadata import packs
+    from deltadata.screen import Screen
+
+    Screen().blocks(
+        [{"pack": name, "from": ", ".join(s.path for s in sources)} for name, sources in packs.shipped().items()]
+    )
+
+
 @app.callback(invoke_without_command=True)
 def top(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     if version:

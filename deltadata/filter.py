@@ -8,18 +8,17 @@ ones before it left; null never fulfils one.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Collection
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import NamedTuple
 
 import polars as pl
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from deltadata import measure, pair, tables
+from deltadata.asked import numbered, read
 from deltadata.errors import UserError, did_you_mean
 from deltadata.recipe import Recipe
-from deltadata.rules import ALWAYS, RULES, Choose, Keeps, Measure, Share
+from deltadata.rules import ALWAYS, RULES, Choose, Keeps
 from deltadata.tables import DROPPED_BY, MESSAGES, PAIR_KEY, SIDES, delta, empty, of, pairs
 
 RESPONSE_RATIO = "response_ratio"
@@ -48,12 +47,18 @@ def rules(recipe: Recipe) -> list[Rule]:
 
     Raises UserError for an unknown rule, measure or parameter, or SQL that is no expression over the pairs' columns.
     """
-    asked = [_read_rule(rule, f"filter.rules[{i}]", recipe) for i, rule in enumerate(recipe.filter.rules)]
-    given = [_read_rule(name, "", recipe) for name in ALWAYS if name not in [rule.name for rule in asked]]
-    found = [*given, *asked, *([_read_where(recipe)] if recipe.filter.where else [])]
-    names = [rule.name for rule in found]
-    counts = [names[: i + 1].count(name) for i, name in enumerate(names)]
-    return [rule._replace(name=f"{rule.name}_{n}") if n > 1 else rule for rule, n in zip(found, counts, strict=True)]
+
+    def check(name: str) -> None:
+        known = pair.measures(recipe)
+        if name not in known and name in (*measure.NAMES, tables.SIMILARITY):
+            raise UserError(f"{name} is not measured by this recipe", cure=f"add {name} to pair.measures")
+        if name not in known:
+            raise UserError(f"no measure is called {name!r}; {did_you_mean(name, known)}", cure="name a measure")
+
+    own = [read(rule, f"filter.rules[{i}]", RULES, check) for i, rule in enumerate(recipe.filter.rules)]
+    given = [read(name, "", RULES) for name in ALWAYS if name not in [rule.name for rule in own]]
+    found = [Rule(rule.name, rule.made, recipe.seed) for rule in numbered([*given, *own])]
+    return [*found, *([_read_where(recipe)] if recipe.filter.where else [])]
 
 
 def always(found: list[Rule]) -> list[Rule]:
@@ -65,50 +70,6 @@ def sides(found: list[Rule]) -> set[str]:
     """What the rules ask of a side's text that pairs.parquet does not hold: measures, and the tokens of the prompt."""
     values = {of(side, name): name for side in SIDES for name in (*measure.OF_TEXT, tables.PROMPT_TOKENS)}
     return {values[column] for rule in found for column in rule.inputs if column in values}
-
-
-def _read_rule(given: str | dict[str, Any], where: str, recipe: Recipe) -> Rule:
-    """`finished`, `{max_length_delta: 100}` or `{min_delta: {measure: tokens, at_least: 0}}`."""
-    if isinstance(given, dict) and len(given) != 1:
-        raise UserError(f"{given!r} is not one rule", where=where, cure="write `- rule` or `- {rule: value}`")
-    name, value = (given, {}) if isinstance(given, str) else next(iter(given.items()))
-    if name not in RULES:
-        raise UserError(f"no rule is called {name!r}", where=where, cure=did_you_mean(name, RULES))
-    takes = inspect.signature(RULES[name]).parameters
-    arguments = value if isinstance(value, dict) else {next(iter(takes), "value"): value}
-    for key in arguments:
-        if not takes:
-            raise UserError(f"{name} takes nothing", where=where, cure=f"write `- {name}`")
-        if key not in takes:
-            raise UserError(f"{name} takes no {key!r}", where=where, cure=did_you_mean(key, takes))
-    missing = [key for key, parameter in takes.items() if parameter.default is parameter.empty and key not in arguments]
-    if missing:
-        raise UserError(f"{name} needs {', '.join(missing)}", where=where, cure=f"{{{name}: {{{missing[0]}: …}}}}")
-    kinds = get_type_hints(RULES[name])
-    for key in takes:
-        argument = arguments.get(key, takes[key].default)
-        _check_argument(f"{name}: {key}", kinds[key], argument, where, recipe)
-    return Rule(name, RULES[name](**arguments), recipe.seed)
-
-
-def _check_argument(whose: str, kind: Any, given: Any, where: str, recipe: Recipe) -> None:
-    """Raises UserError unless `given` is of the parameter's kind: a number, one of a choice, a measure."""
-    if (choice := get_args(kind)) and given not in choice:
-        raise UserError(f"{whose} is one of {', '.join(choice)}, not {given!r}", where=where, cure="name one of them")
-    plain = float if kind in (float, Share) else str
-    try:
-        TypeAdapter(plain, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(given)
-    except ValidationError:
-        noun = "a number" if plain is float else "a text"
-        raise UserError(f"{whose} is {noun}, not {given!r}", where=where, cure="mend it") from None
-    if kind is Share and not 0 < given <= 1:
-        raise UserError(f"{whose} is a share, not {given!r}", where=where, cure="give a number above 0, at most 1")
-    if kind is Measure and given not in (known := pair.measures(recipe)):
-        if given in (*measure.NAMES, tables.SIMILARITY):
-            cure = f"add {given} to pair.measures"
-            raise UserError(f"{whose}: {given} is not measured by this recipe", where=where, cure=cure)
-        what = f"no measure is called {given!r}; {did_you_mean(given, known)}"
-        raise UserError(what, where=where, cure="name a measure")
 
 
 def _where_columns(recipe: Recipe) -> pl.DataFrame:

@@ -5,15 +5,18 @@ hf:owner/dataset[@revision][:config][:split]        the split is `train` unless 
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from deltadata.errors import DeltadataError, OutsideError, UserError, need
+from deltadata.layouts import column_of
 
 PREFIX = "hf:"
 _FORM = "hf:owner/dataset[@revision][:config][:split]"
-_LOGIN = "ask for access on its page, then `hf auth login` or set HF_TOKEN"
+_LOGIN = "accept the terms on its page, then `hf auth login` or set HF_TOKEN"
 _SPEC = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^:]+))?(:(?P<config>[^:]*))?(:(?P<split>[^:]+))?")
 
 
@@ -68,13 +71,33 @@ def _failed(path: str, problem: BaseException) -> DeltadataError:
     )
 
 
+def _stream(repo: str, config: str | None, split: str, revision: str, columns: Collection[str] | None) -> Any:
+    """The dataset as `datasets` streams it, of the columns that are asked for and there; all when none is."""
+    import datasets
+    from datasets.packaged_modules.parquet.parquet import ParquetConfig
+    from pyarrow.dataset import ParquetFragmentScanOptions
+
+    # With this prefix a local directory of the same name is not taken for the dataset.
+    what = {"path": f"hf://datasets/{repo}", "name": config, "revision": revision}
+    builder = datasets.load_dataset_builder(**what)
+    found = builder.as_streaming_dataset(split=split)
+    names = found.column_names or []
+    wanted = list(dict.fromkeys(filter(None, (column_of(path, names) for path in columns or ()))))
+    if isinstance(builder.config, ParquetConfig):
+        # Left to itself it fetches every column, and a row group's bytes all before its first row.
+        scan = ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=1 << 20, pre_buffer=False)
+        more: dict[str, Any] = {"fragment_scan_options": scan, "columns": wanted or None}
+        return datasets.load_dataset(**what, split=split, streaming=True, **more)
+    return found.select_columns(wanted) if wanted else found
+
+
 def rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where each row stands, and the row; of a columnar dataset only `columns`. Raises as `commit` does."""
     spec = _spec(path)
     # Asking for the commit first tells a missing dataset from a missing network, and keeps `datasets` from falling
     # back on whatever its cache holds.
     revision_now = commit(path)
-    datasets = need("datasets", "hub")
+    need("datasets", "hub")
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     split = spec["split"] or "train"
@@ -82,12 +105,7 @@ def rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[str, dict
     where = f"{PREFIX}{spec['repo']}{revision}:{spec['config'] or ''}:{split}"
     number = 0
     try:
-        # With this prefix a local directory of the same name is not taken for the dataset.
-        found = datasets.load_dataset(
-            f"hf://datasets/{spec['repo']}", spec["config"] or None, split=split, revision=revision_now, streaming=True
-        )
-        wanted = [name for name in found.column_names or () if columns is not None and name in columns]
-        for value in found.select_columns(wanted) if wanted else found:
+        for value in _stream(spec["repo"] or "", spec["config"] or None, split, revision_now, columns):
             number += 1
             yield f"{where} row {number}", value
     except DatasetNotFoundError as problem:  # gated: anyone sees the commit, not the files
@@ -96,5 +114,8 @@ def rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[str, dict
         here = f"{where} row {number + 1}" if number else path
         said = " ".join(str(problem).split())
         raise UserError(said, where=here, cure=f"check config and split ({_FORM}); else its files are broken") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        said = f"a compressed file of it is broken or cut short: {problem}"
+        raise UserError(said, where=f"{where} row {number + 1}", cure="give a revision that is whole") from None
     except _failures() as problem:
         raise _failed(where, problem) from None

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from deltadata import tables
 from deltadata.errors import UserError
+from deltadata.layouts import answer
 from deltadata.recipe import Rung
 from deltadata.rows import (
-    ASSISTANT,
     LOOK_AHEAD,
     BadRow,
     Row,
@@ -131,10 +131,7 @@ def _response(row: Row, rung: Rung) -> tuple[list[dict[str, str]] | str, dict[st
     given: Any = values[rung.response]
     history = None
     if isinstance(given, list):
-        history, last = given[:-1], given[-1:]
-        if not last or not isinstance(last[0], dict) or last[0].get(tables.ROLE) != ASSISTANT:
-            raise BadRow(f"{rung.response} does not end with a turn of {ASSISTANT}")
-        given = last[0].get(tables.CONTENT)
+        history, given = given[:-1], answer(given, rung.response)
     if rung.prompt in values:
         asked = values[rung.prompt]
         prompt = text(asked, rung.prompt) if rung.prompt == tables.PROMPT_ID else conversation(asked, rung.prompt)

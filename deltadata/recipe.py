@@ -52,20 +52,49 @@ class Section(BaseModel):
 class Pool(Section):
     name: Name
     path: str
-    """a .jsonl, .json, .csv or .parquet file, or hf:owner/dataset[@revision][:config][:split]"""
+    """.jsonl .json .csv .parquet (.gz .zst), a pattern (data/*.csv), or hf:owner/dataset[@revision][:config][:split]"""
     prompt: str = "prompt"
-    """the column with the prompt: a string, or a list of {role, content} messages"""
+    """the column, or a path into one (turns.0.content): text, messages of {role, content}, or ShareGPT turns"""
+    take: Literal["auto", "first_user", "history", "chosen"] = "auto"
+    """of a conversation: all | its first user turn | up to its last user turn | what comes before a chosen response"""
     weight: float = Field(default=1.0, gt=0)
     """share of `limit` that this pool gets, relative to the others"""
+    count: int | None = Field(default=None, ge=0)
+    """take so many, whatever the weights"""
+    max_count: int | None = Field(default=None, ge=0)
+    """take no more than so many"""
+    max_share: float = Field(default=1.0, gt=0, le=1)
+    """at most this share of all that is taken (OLMo 3 held one pool to 0.35)"""
     keep: list[str] = []
     """columns to keep as meta"""
 
 
+class Overlap(Section):
+    """When a prompt counts as contaminated (Tulu 3: 8-grams, half of an evaluation item's words)."""
+
+    ngram: int = Field(default=8, gt=0)
+    """the packs' n-grams that are looked up: 8, or 13"""
+    at_least: float = Field(default=0.5, ge=0, le=1)
+    """the share of an evaluation item's words that stand in n-grams of the prompt"""
+
+
 class Collect(Section):
     pools: list[Pool] = Field(min_length=1)
-    dedup: Literal["none", "exact"] = "exact"
-    decontaminate: list[str] = Field(default=[], max_length=0)
-    """names of n-gram packs (none are shipped with this version)"""
+    rules: list[str | dict[str, Any]] = []
+    """rules a prompt must fulfil: no_special_tokens, {max_words: 2000}, {language: [en]}, no_pii ..."""
+    special_tokens: Literal["keep", "neutralise"] = "keep"
+    """neutralise: marks of chat templates in prompts lose their force (`< |im_start|>`)"""
+    tag: bool = False
+    """add a category (code, maths, writing ...) to meta as `tag`, by a small rule set for English"""
+    dedup: Literal["none", "exact", "normalised", "near"] = "exact"
+    """each depth includes those before it; none: pools known to be distinct"""
+    near_threshold: float = Field(default=0.8, ge=0.5, le=1)
+    """with `dedup: near`: the Jaccard similarity of 5-byte windows from which on a prompt is a near duplicate"""
+    against: list[str] = []
+    """folders of earlier runs, whose prompts are not collected again"""
+    decontaminate: list[str] = []
+    """n-gram packs of evaluation sets: names or files that `deltadata pack build` made"""
+    overlap: Overlap = Overlap()
     limit: int | None = Field(default=None, gt=0)
     """how many prompts to take, as a seeded sample that keeps its members when the limit grows"""
     max_bad: float = Field(default=0.01, ge=0, le=1)

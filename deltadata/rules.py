@@ -12,16 +12,16 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections.abc import Callable
-from typing import Literal, NamedTuple, NewType
+from typing import Literal, NamedTuple
 
 import polars as pl
 
 from deltadata import measure as measures
+from deltadata.asked import TOKENS as BY_TOKENS
+from deltadata.asked import Measure, Share
 from deltadata.pair import EMPTY, SAME_TEXT
 from deltadata.tables import FINISH, PROMPT_TOKENS, SIDES, TOKENS, measured, of
 
-Measure = NewType("Measure", str)  # one of those that the recipe measures
-Share = NewType("Share", float)  # above 0, at most 1
 Side = Literal["both", "chosen", "rejected"]
 Length = Literal["tokens", "characters"]
 Group = Literal["pool", "chosen_model", "rejected_model"]
@@ -78,7 +78,7 @@ def max_length(at_most: float, measure: Length = "tokens", side: Side = "both") 
     return _each(side, lambda name: pl.col(of(name, measure)) <= at_most)
 
 
-def max_length_delta(at_most: float, measure: Measure = Measure("tokens")) -> pl.Expr:
+def max_length_delta(at_most: float, measure: Measure = BY_TOKENS) -> pl.Expr:
     """|length(chosen) - length(rejected)| <= at_most, in tokens or another measure (OLMo 3 uses 100 tokens)."""
     return pl.col(measured(measure)).abs() <= at_most
 
@@ -152,7 +152,7 @@ def _held(cap: int, counts: list[int], max_share: float) -> bool:
     return max(given) <= max_share * sum(given) * (1 + 1e-12)
 
 
-def length_match(measure: Measure = Measure("tokens")) -> Choose:
+def length_match(measure: Measure = BY_TOKENS) -> Choose:
     """The chosen side is longer as often as it is shorter, in each of 20 bins of |length delta|.
 
     Whatever stands against nothing of its size goes; as many pairs stay as these bins allow, drawn by the seed. What

@@ -10,18 +10,19 @@ own fields changed (see `store`). Nothing but `generate` asks a model for anythi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow as pa
 
 from deltadata import card, dataset, filter, pair, parts, recipe, reports, score, tables
-from deltadata.collect import collect
+from deltadata.collect import LEFT_OUT, LEFT_OUT_FILE, collected, told
 from deltadata.errors import UserError
 from deltadata.generate import Progress as Progress
 from deltadata.generate import drifts, generate
-from deltadata.parquet import read_columns, write_table
+from deltadata.parquet import read_columns, writing
 from deltadata.recipe import Recipe, Score
 from deltadata.rows import digest
 from deltadata.store import RECORD, Drift, Run, changes, made, write_json
@@ -112,14 +113,16 @@ def run_collect(job: Job) -> bool:
     if state == "done":
         return False
     began = time.monotonic()
-    found = collect(job.recipe, job.recipe_dir)
-    frame = pl.DataFrame(found.prompts)
-    if state == "drift" and not _only_adds(job.prompts_file, frame):
-        _refuse_drift(job, PROMPTS, spec)
-    tables.check_rows(tables.PROMPTS, frame, str(job.prompts_file))
-    tables.check_keys(tables.PROMPTS, frame, str(job.prompts_file))
-    job.run.forget(PROMPTS)
-    write_table(job.prompts_file, found.prompts)
+    with collected(job.recipe, job.recipe_dir, job.run.path) as found:
+        new = job.run.path / f".tmp-new-{tables.PROMPTS_FILE}"
+        frame = _write_prompts(new, found.taken())
+        if state == "drift" and not _only_adds(job.prompts_file, frame):
+            _refuse_drift(job, PROMPTS, spec)
+        job.run.forget(PROMPTS)
+        new.replace(job.prompts_file)
+        with writing(job.run.path / LEFT_OUT_FILE, LEFT_OUT, published=False) as writer:
+            for rows in found.left_out():
+                writer.write(rows)
     aside = job.run.path / "bad" / "prompts.json"
     if found.bad:
         write_json(aside, found.bad)
@@ -128,16 +131,25 @@ def run_collect(job: Job) -> bool:
     else:
         aside.unlink(missing_ok=True)
     for pool in found.pools:
-        job.progress.note(
-            f"pool {pool['name']}: " + ", ".join(f"{pool[key]} {key.replace('_', ' ')}" for key in COUNTS)
-        )
-    job.run.finish(
-        PROMPTS, frame.height, time.monotonic() - began, spec, inputs, {"pools": found.pools}, [job.prompts_file]
-    )
+        job.progress.note(f"pool {pool['name']}: " + ", ".join(f"{n} {what}" for what, n in told(pool).items()))
+    facts = {"pools": found.pools, "contamination": found.contamination}
+    files = [job.prompts_file, job.run.path / LEFT_OUT_FILE]
+    job.run.finish(PROMPTS, frame.height, time.monotonic() - began, spec, inputs, facts, files)
     return True
 
 
-COUNTS = ("read", "bad", "duplicate", "not_sampled", "taken")
+def _write_prompts(path: Path, rows: Iterable[pa.Table]) -> pl.DataFrame:
+    """Write the prompts, checked as they go; returns all of them but the text."""
+    narrow = [tables.empty(tables.PROMPTS).drop(tables.PROMPT)]
+    with writing(path, tables.PROMPTS.schema, published=False) as writer:
+        for group in rows:
+            frame = pl.DataFrame(group)
+            tables.check_rows(tables.PROMPTS, frame, str(path))
+            narrow.append(frame.drop(tables.PROMPT))
+            writer.write(group)
+    found = pl.concat(narrow)
+    tables.check_keys(tables.PROMPTS, found, str(path))
+    return found
 
 
 def _only_adds(before: Path, now: pl.DataFrame) -> bool:

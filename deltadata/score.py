@@ -21,9 +21,10 @@ from deltadata import parts, tables
 from deltadata.errors import UserError
 from deltadata.generate import Progress
 from deltadata.imported_scores import imported_scores, refuse_columns
+from deltadata.layouts import messages
 from deltadata.parquet import TextColumn, groups, open_parquet, read_columns, write_table
 from deltadata.recipe import Recipe, Score
-from deltadata.rows import BadRow, conversation, digest, read_rows
+from deltadata.rows import BadRow, digest, read_rows
 from deltadata.scorers import Asked, BadCheck, Scorer, open_scorer
 from deltadata.store import Run
 from deltadata.tables import META, MODEL, PROMPT, PROMPT_ID, RESPONSE, SCORE, SCORER, SCORES, fingerprint
@@ -204,9 +205,9 @@ def _place(prompt_id: str, recipe: Recipe, recipe_dir: Path) -> str:
     for pool in recipe.collect.pools:
         for row in read_rows(pool.path, recipe_dir, [pool.prompt]):
             try:
-                messages = conversation((row.value or {}).get(pool.prompt), pool.prompt)
+                prompt = messages((row.value or {}).get(pool.prompt), pool.prompt, pool.take)
             except BadRow:
                 continue
-            if tables.prompt_id(messages) == prompt_id:
+            if tables.prompt_id(prompt) == prompt_id:
                 return row.where
     return f"{PROMPT_ID} {prompt_id}"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from deltadata import tables
 from deltadata.errors import UserError, did_you_mean
 from deltadata.parquet import groups
@@ -32,7 +34,7 @@ def record_rows(run: Path) -> list[dict[str, Any]]:
 def table_rows(run: Path, table: str, rows: int) -> list[dict[str, Any]]:
     """The first rows of a table, as JSON values. Raises UserError for a table that is not there."""
     read_record(run)
-    files = {name: [run / f"{name}.parquet"] for name in (tables.PROMPTS.name, tables.PAIRS_NAME)}
+    files = {name: [run / f"{name}.parquet"] for name in (tables.PROMPTS.name, "left_out", tables.PAIRS_NAME)}
     for kind in (tables.RESPONSES.name, tables.SCORES.name):
         for folder in sorted((run / kind).glob("*")):
             files[f"{kind}/{folder.name}"] = sorted(folder.glob("part-*.parquet"))
@@ -46,3 +48,37 @@ def table_rows(run: Path, table: str, rows: int) -> list[dict[str, Any]]:
             if len(found) >= rows:
                 return found
     return found
+
+
+def explain(run: Path, prompt_id: str) -> list[dict[str, Any]]:
+    """One prompt's life: where it is from or why it was left out, its responses, scores and pairs.
+
+    Raises UserError for an id (or the beginning of one) that the run has not seen, or that several prompts share.
+    """
+    read_record(run)
+    found = [{"prompt": "taken"} | row for row in _rows_of(run / tables.PROMPTS_FILE, prompt_id)]
+    left_out = [{"prompt": "left out"} | row for row in _rows_of(run / "left_out.parquet", prompt_id)]
+    ids = {row[tables.PROMPT_ID] for row in [*found, *left_out]}
+    if len(ids) != 1:
+        what = "no prompt has this id" if not ids else f"{len(ids)} prompts have ids that begin so"
+        raise UserError(what, where=f"{run}: {prompt_id}", cure=f"see ids with: deltadata show {run} prompts")
+    for kind in (tables.RESPONSES.name, tables.SCORES.name):
+        for path in sorted((run / kind).glob("*/part-*.parquet")):
+            found += [{kind: path.parent.name} | row for row in _rows_of(path, prompt_id)]
+    pairs = [{"pair": "dropped" if row[tables.DROPPED_BY] else "kept"} | row for row in _pairs_of(run, prompt_id)]
+    return [*left_out, *found, *pairs]
+
+
+def _rows_of(path: Path, prompt_id: str) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    mine = pl.scan_parquet(path).filter(pl.col(tables.PROMPT_ID).str.starts_with(prompt_id))
+    return mine.collect(engine="streaming").to_dicts()
+
+
+def _pairs_of(run: Path, prompt_id: str) -> list[dict[str, Any]]:
+    text = {tables.PROMPT, *tables.SIDES}
+    return [
+        {name: value for name, value in row.items() if name not in text}
+        for row in _rows_of(run / tables.PAIRS_FILE, prompt_id)
+    ]

@@ -5,7 +5,8 @@
         subprocess.run([sys.executable, "-c", "..."], env=client_env(hub.url, tmp_path), check=True)
 
 The clients read their settings when they are imported, so they run in a process of their own. `hub.fail` takes the
-status that every request is answered with, `hub.gated` the datasets that answer 403; `hub.log` has what was asked.
+status that every request is answered with, `hub.gated` the datasets that answer 403, `hub.bytes_left` how much is sent
+before the line goes dead; `hub.log` has what was asked, `hub.sent` the bytes of the answers.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Hub(ThreadingHTTPServer):
         self.commits: dict[str, Files] = {}
         self.gated: set[str] = set()
         self.fail: int | None = None
+        self.bytes_left: int | None = None
+        self.sent = 0
         self.log: list[str] = []
 
     def commit(self, repo: str, files: Files, revision: str = "main") -> str:
@@ -66,6 +69,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.log.append(f"{self.command} {path}")
+        if self.server.bytes_left == 0:
+            self.close_connection = True
+            return
         if self.server.fail:
             self.reply(self.server.fail, b"")
             return
@@ -131,7 +137,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            alive = body[: self.server.bytes_left]
+            self.wfile.write(alive)
+            self.server.sent += len(alive)
+            if self.server.bytes_left is not None:
+                self.server.bytes_left -= len(alive)
+                self.close_connection = len(alive) < len(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""

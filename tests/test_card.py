@@ -70,11 +70,18 @@ FACTS: dict[str, Any] = {
             "path": "pool.jsonl",
             "read": 14,
             "bad": 1,
-            "duplicate": 2,
-            "not_sampled": 0,
-            "taken": 11,
+            "asked": None,
+            "dropped": {"duplicate": 2, "contaminated": 1},
+            "taken": 10,
         }
     ],
+    "ngram": 8,
+    "contamination": {
+        "at_least": 0.5,
+        "prompts": 13,
+        "packs": {"gsm": {"items": 90, "prompts": 1, "share": 0.0769, "items_hit": 2, "items_share": 0.022}},
+        "table": {"own": {"gsm": {"prompts": 1, "items": 2}}},
+    },
 }
 
 
@@ -114,7 +121,8 @@ def test_the_card_says_every_fact() -> None:
         ["finished", "3"],
         ["kept", "7"],
         ["all pairs", "10"],
-        ["own", "pool.jsonl", "14", "1", "2", "0", "11"],
+        ["own", "pool.jsonl", "14", "1", "duplicate 2, contaminated 1", "10"],
+        ["gsm", "90", "1 (7.7 %)", "2", "1"],
     ):
         assert expected in rows
     text = card.render(facts())
@@ -138,7 +146,7 @@ def test_every_table_has_as_many_cells_as_its_head() -> None:
     many = {name: [*FACTS[name], *FACTS[name]] for name in ("rungs", "scorers", "pairings", "pools")}
     blocks = re.findall(r"(?:^\|.*\n)+", card.render(facts(**many)), re.MULTILINE)
     shapes = [[len(row) for row in table_rows(block)] for block in blocks]
-    assert shapes == [[8] * 4, [5] * 4, [6] * 4, [2] * 6, [7] * 4]
+    assert shapes == [[8] * 4, [5] * 4, [6] * 4, [2] * 6, [6] * 4, [5] * 3]
 
 
 def test_the_card_has_no_empty_place(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,10 +23,11 @@ from hub_server import client_env, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deltadata import collect as collect_module
+from deltadata import spool as spool_module
 from deltadata import tables
-from deltadata.collect import Collected, collect, shares
+from deltadata.collect import collected
 from deltadata.errors import UserError
+from deltadata.mix import shares
 from deltadata.recipe import Recipe
 from deltadata.rows import digest, read_rows, resolve
 
@@ -62,6 +64,27 @@ def write(path: Path, rows: list[Any]) -> str:
 def pool(path: Path, rows: list[Any], **section: Any) -> Collected:
     """What is collected from one pool of these rows."""
     return collect(recipe({"path": write(path, rows)}, **section), path.parent)
+
+
+class Collected(NamedTuple):
+    """What was collected, its spool gone."""
+
+    prompts: pa.Table
+    pools: list[dict[str, Any]]
+    bad: list[dict[str, str]]
+
+
+def collect(recipe: Recipe, folder: Path) -> Collected:
+    """The prompts and the counts: read = bad + duplicate + not_sampled + taken."""
+    with tempfile.TemporaryDirectory() as scratch, collected(recipe, folder, Path(scratch)) as found:
+        prompts = pa.concat_tables([tables.PROMPTS.schema.empty_table(), *found.taken()])
+        pools = [
+            {name: pool[name] for name in ("name", "path", "read", "bad")}
+            | {reason: pool["dropped"].get(reason, 0) for reason in ("duplicate", "not_sampled")}
+            | {"taken": pool["taken"]}
+            for pool in found.pools
+        ]
+        return Collected(prompts, pools, found.bad)
 
 
 def texts(collected: Collected) -> list[str]:
@@ -157,17 +180,20 @@ BAD = {
     "blank": (" \n\t\u2003", "prompt has no text"),
     "no messages": ([], "prompt has no messages"),
     "strings": (["hi", "and?"], "prompt[0] is no message of role and content but of type str"),
-    "role": ([{"role": "tool", "content": "x"}], "prompt[0] has the role 'tool'; known are system, user, assistant"),
-    "no role": ([{"content": "x"}], "prompt[0] has the role None; known are system, user, assistant"),
+    "role": (
+        [{"role": "tool", "content": "x"}],
+        "prompt[0] is a turn of tool; a prompt has turns of system, user, assistant only",
+    ),
+    "no role": ([{"content": "x"}], "prompt[0] has the role None; known are system, user, assistant, developer"),
     "null content": ([USER_TURN, {"role": "user", "content": None}], "prompt[1].content is null"),
     "content list": (
         [{"role": "user", "content": [{"type": "text"}]}],
-        "prompt[0].content is not text but of type list",
+        "prompt[0].content[0].text is null",
     ),
     "blank content": ([{"role": "system", "content": ""}, USER_TURN], "prompt[0].content has no text"),
     "answered": (
         [USER_TURN, {"role": "assistant", "content": "x"}],
-        "prompt ends with a turn of assistant, not of user",
+        "prompt ends with a turn of assistant, not of user; `take: history` cuts it off",
     ),
     "surrogate": ("a\ud800b", "prompt holds what UTF-8 cannot (half of a surrogate pair, or broken bytes)"),
 }
@@ -478,20 +504,15 @@ def test_every_row_is_counted_once(tmp_path: Path, numbers: list[int], limit: in
 
 @pytest.mark.parametrize("limit", [None, 7])
 def test_chunks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None) -> None:
-    """A pool of many chunks gives the table of one that fits in one; with a limit, few rows are held at a time."""
+    """A pool of many chunks gives the table of one that fits in one."""
     section = {"limit": limit} if limit else {}
-    held = []
-    lowest = collect_module._lowest
-    monkeypatch.setattr(collect_module, "_lowest", lambda ranked, n: held.append(ranked.num_rows) or lowest(ranked, n))
     for seed in range(5):
-        monkeypatch.setattr(collect_module, "CHUNK", 1024)
+        monkeypatch.setattr(spool_module, "CHUNK", 1024)
         whole = pool(tmp_path / "a.jsonl", numbered(*range(100)), seed=seed, **section)
-        held.clear()
-        monkeypatch.setattr(collect_module, "CHUNK", 4)
+        monkeypatch.setattr(spool_module, "CHUNK", 4)
         parts = pool(tmp_path / "a.jsonl", numbered(*range(100)), seed=seed, **section)
         assert parts.prompts.to_pylist() == whole.prompts.to_pylist()
         assert parts.pools == whole.pools
-        assert max(held) <= (2 * limit + 2 * 4 if limit else 100)
 
 
 def test_the_sample_is_of_the_lowest_ranks(tmp_path: Path) -> None:

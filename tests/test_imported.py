@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from test_collect import collect
 
 from deltadata import imported, tables
-from deltadata.collect import collect
 from deltadata.errors import UserError
 from deltadata.imported import Imported, imported_responses
 from deltadata.recipe import Recipe, Rung
