@@ -270,4 +270,8 @@ def main() -> None:
         app(prog_name="deltadata")
     except DeltadataError as problem:
         print(f"error: {problem}", file=sys.stderr)
+        if isinstance(problem, OutsideError):
+            # A reader of Arrow's that still waits for a broken stream would abort Python on its orderly way out.
+            sys.stderr.flush()
+            os._exit(problem.exit_code)
         sys.exit(problem.exit_code)

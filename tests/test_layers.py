@@ -133,7 +133,7 @@ def test_heavy_libraries_are_imported_inside_functions() -> None:
 
 
 def test_numpy_is_for_statistics() -> None:
-    """Only pure modules and the packs they look in load it at their top, and of those none that decides which pairs there are."""
+    """Only pure modules and packs load it at their top, and of those none that decides which pairs there are."""
     found = {module_of(path) for path in PACKAGE.rglob("*.py") if "numpy" in at_import(path.read_text())}
     assert found <= {*ROWS["pure"], "packs"} - {"measure", "pair", "rules", "filter", "card"}
 

@@ -542,7 +542,7 @@ def test_any_value_is_a_prompt_or_a_reason(value: Any) -> None:
 # --- the Hub ---------------------------------------------------------------------------------------------------------
 
 CLIENT = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 from deltadata.errors import DeltadataError
 from deltadata.rows import read_rows
@@ -556,7 +556,8 @@ try:
             hwm.append(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) >> 10)
     print(json.dumps([count, row.value, hwm]))
 except DeltadataError as error:
-    print(json.dumps([count, error.exit_code, error.what, error.cure]))
+    print(json.dumps([count, error.exit_code, error.what, error.cure]), flush=True)
+    os._exit(0)  # as the command does: Arrow's threads may abort an orderly end
 """
 
 
