@@ -26,6 +26,7 @@ from deltadata.ngrams import Pack
 from deltadata.parquet import TextColumn, groups, read_columns
 from deltadata.prompt_rules import RULES
 from deltadata.recipe import Recipe
+from deltadata.rows import digest
 from deltadata.spool import RANK, SCHEMA, WHERE, Read, spool, texts
 from deltadata.tables import DROPPED_BY, POOL, PROMPT, PROMPT_ID, PROMPTS, PROMPTS_FILE
 
@@ -80,6 +81,15 @@ def rules(recipe: Recipe) -> list[Asked]:
     return numbered(found)
 
 
+def made_from(recipe: Recipe, recipe_dir: Path) -> dict[str, str]:
+    """What the prompts are made from, by digest. Raises UserError for a pool, pack or earlier run that is not there."""
+    files = {f"pack {name}": packs.find(name, recipe_dir) for name in recipe.collect.decontaminate}
+    known = zip(recipe.collect.against, _earlier(recipe, recipe_dir), strict=True)
+    files |= {f"against {name}": file for name, file in known}
+    found = {name: digest(str(file.resolve()), recipe_dir) for name, file in files.items()}
+    return found | {pool.name: digest(pool.path, recipe_dir) for pool in recipe.collect.pools}
+
+
 def told(pool: dict[str, Any]) -> dict[str, int]:
     """What became of a pool's rows, in words and numbers: read = bad + each reason + taken."""
     asked = {} if pool["asked"] is None else {"asked": pool["asked"]}
@@ -94,7 +104,8 @@ def collected(recipe: Recipe, recipe_dir: Path, scratch: Path) -> Iterator[Colle
 
     A prompt that stands twice, in one pool or in two, is taken the first time; `dedup: none` is for pools known to be
     distinct and refuses the second. `limit` takes, of each pool, the prompts of the smallest seeded rank: a higher
-    limit adds prompts and drops none, and a row added to one pool moves no choice in another beyond the pools' shares.
+    limit adds prompts and drops none (but for a row of a third pool where two have a `max_share`), and a row added to one
+    pool moves no choice in another beyond the pools' shares.
     The spool lies in the folder `scratch` until the block ends.
 
     Raises UserError and OutsideError as `spool` does, and UserError for an earlier run or a pack that cannot be read.

@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from deltadata.errors import UserError
 from deltadata.recipe import Pool
 
 
@@ -27,17 +28,13 @@ def mix(pools: Sequence[Pool], available: Sequence[int], limit: int | None) -> l
     """What each pool gives. A `count` comes first; the rest of `limit` goes to the others by weight.
 
     No pool gives more than it has, than `max_count`, or than `max_share` of all that is taken: what a cap holds back
-    goes to the others where there is a limit to fill.
+    goes to the others where there is a limit to fill. Raises UserError when the shares leave nothing.
     """
-    caps = [
-        min(n, pool.max_count or n, n if pool.count is None else pool.count)
-        for pool, n in zip(pools, available, strict=True)
-    ]
-    takes = _filled(pools, caps, limit)
-    while capped := [place for place, pool in enumerate(pools) if takes[place] > _allowed(pool, takes, place)]:
-        for place in capped:
-            caps[place] = _allowed(pools[place], takes, place)
-        takes = _filled(pools, caps, limit)
+    caps = [_cap(pool, n) for pool, n in zip(pools, available, strict=True)]
+    takes = _filled(pools, _held(pools, caps, limit), limit)
+    if sum(caps) and not sum(takes):
+        cure = "raise one of them, or add a pool: together they must leave room for all that is taken"
+        raise UserError("the pools' max_share leave nothing to take", where="collect.pools", cure=cure)
     asked = _asked(pools, limit)
     return [Taken(*three) for three in zip(asked, available, takes, strict=True)]
 
@@ -46,12 +43,18 @@ def _cap(pool: Pool, available: int) -> int:
     return min(n for n in (available, pool.max_count, pool.count) if n is not None)
 
 
-def _allowed(pool: Pool, takes: Sequence[int], place: int) -> int:
-    """The most a pool may give beside what the others give: share * (own + others) >= own."""
-    if pool.max_share >= 1:
-        return takes[place]
-    others = sum(takes) - takes[place]
-    return int(pool.max_share / (1 - pool.max_share) * others * (1 + 1e-12))
+def _held(pools: Sequence[Pool], caps: Sequence[int], limit: int | None) -> list[int]:
+    """The caps with each `max_share` in numbers, for the largest total that they leave possible."""
+    total = _total(caps, limit)
+    while True:
+        held = [min(cap, int(pool.max_share * total * (1 + 1e-12))) for pool, cap in zip(pools, caps, strict=True)]
+        if _total(held, limit) == total:
+            return held
+        total = _total(held, limit)
+
+
+def _total(caps: Sequence[int], limit: int | None) -> int:
+    return sum(caps) if limit is None else min(sum(caps), limit)
 
 
 def _filled(pools: Sequence[Pool], caps: Sequence[int], limit: int | None) -> list[int]:

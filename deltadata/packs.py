@@ -167,10 +167,11 @@ def _unpacked(header: dict[str, Any], payload: bytes) -> Pack:
 
 def open_packs(names: Sequence[str], recipe_dir: Path = Path()) -> list[Pack]:
     """The packs that a recipe names: paths of pack files, or NAME for NAME.pack, beside the recipe or here."""
-    return [read(_file(name, recipe_dir)) for name in names]
+    return [read(find(name, recipe_dir)) for name in names]
 
 
-def _file(name: str, recipe_dir: Path) -> Path:
+def find(name: str, recipe_dir: Path) -> Path:
+    """The file of a pack that a recipe names. Raises UserError, with the command that makes it, when there is none."""
     path = Path(name if name.endswith(ENDING) else name + ENDING).expanduser()
     for place in (path, recipe_dir / path):
         if place.is_file():

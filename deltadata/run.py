@@ -18,13 +18,12 @@ import polars as pl
 import pyarrow as pa
 
 from deltadata import card, dataset, filter, pair, parts, recipe, reports, score, tables
-from deltadata.collect import LEFT_OUT, LEFT_OUT_FILE, collected, told
+from deltadata.collect import LEFT_OUT, LEFT_OUT_FILE, collected, made_from, told
 from deltadata.errors import UserError
 from deltadata.generate import Progress as Progress
 from deltadata.generate import drifts, generate
 from deltadata.parquet import read_columns, writing
 from deltadata.recipe import Recipe, Score
-from deltadata.rows import digest
 from deltadata.store import RECORD, Drift, Run, changes, made, write_json
 from deltadata.tables import DROPPED_BY, POOL, PROMPT_ID, SIMILARITY, fingerprint
 
@@ -108,18 +107,23 @@ def run_collect(job: Job) -> bool:
     A recipe or a pool that only adds prompts is no drift: those that were there stay, row for row.
     """
     spec = {"collect": job.recipe.collect.model_dump(), "seed": job.recipe.seed}
-    inputs = {pool.name: digest(pool.path, job.recipe_dir) for pool in job.recipe.collect.pools}
+    inputs = made_from(job.recipe, job.recipe_dir)
     state = job.run.state(PROMPTS, spec, inputs, job.prompts_file)
     if state == "done":
         return False
     began = time.monotonic()
     with collected(job.recipe, job.recipe_dir, job.run.path) as found:
+        if not any(pool["taken"] for pool in found.pools):
+            raise _no_prompt(found.pools)
         new = job.run.path / f".tmp-new-{tables.PROMPTS_FILE}"
-        frame = _write_prompts(new, found.taken())
-        if state == "drift" and not _only_adds(job.prompts_file, frame):
-            _refuse_drift(job, PROMPTS, spec)
-        job.run.forget(PROMPTS)
-        new.replace(job.prompts_file)
+        try:
+            frame = _write_prompts(new, found.taken())
+            if state == "drift" and not _only_adds(job.prompts_file, frame):
+                _refuse_drift(job, PROMPTS, spec)
+            job.run.forget(PROMPTS)
+            new.replace(job.prompts_file)
+        finally:
+            new.unlink(missing_ok=True)
         with writing(job.run.path / LEFT_OUT_FILE, LEFT_OUT, published=False) as writer:
             for rows in found.left_out():
                 writer.write(rows)
@@ -136,6 +140,12 @@ def run_collect(job: Job) -> bool:
     files = [job.prompts_file, job.run.path / LEFT_OUT_FILE]
     job.run.finish(PROMPTS, frame.height, time.monotonic() - began, spec, inputs, facts, files)
     return True
+
+
+def _no_prompt(pools: list[dict[str, Any]]) -> UserError:
+    reasons = [f"{n} {reason}" for pool in pools for reason, n in pool["dropped"].items()]
+    cure = "loosen what drops them: rules, dedup, against, decontaminate, counts"
+    return UserError(f"no prompt is left ({', '.join(reasons)})", where="collect", cure=cure)
 
 
 def _write_prompts(path: Path, rows: Iterable[pa.Table]) -> pl.DataFrame:

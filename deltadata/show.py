@@ -56,8 +56,8 @@ def explain(run: Path, prompt_id: str) -> list[dict[str, Any]]:
     Raises UserError for an id (or the beginning of one) that the run has not seen, or that several prompts share.
     """
     read_record(run)
-    found = [{"prompt": "taken"} | row for row in _rows_of(run / tables.PROMPTS_FILE, prompt_id)]
-    left_out = [{"prompt": "left out"} | row for row in _rows_of(run / "left_out.parquet", prompt_id)]
+    found = [{"collect": "taken"} | row for row in _rows_of(run / tables.PROMPTS_FILE, prompt_id)]
+    left_out = [{"collect": "left out"} | row for row in _rows_of(run / "left_out.parquet", prompt_id)]
     ids = {row[tables.PROMPT_ID] for row in [*found, *left_out]}
     if len(ids) != 1:
         what = "no prompt has this id" if not ids else f"{len(ids)} prompts have ids that begin so"

@@ -258,5 +258,5 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
 
 def _is_ours(path: Path) -> bool:
     """Whether a folder is a run, or the rest of one whose record was lost, or has nothing in it."""
-    names = {entry.name for entry in path.iterdir()} - {LOCK, HOLDER}
+    names = {entry.name for entry in path.iterdir()} - {LOCK, HOLDER, f".tmp-{RECORD}"}
     return not names or bool(names & {RECORD, RESPONSES.name, PROMPTS_FILE})

@@ -193,6 +193,24 @@ def test_what_is_dropped_drops_nobody(tmp_path: Path) -> None:
     assert got.verdicts == [Verdict("no_special_tokens", None, None), TAKEN]
 
 
+def test_what_a_rule_drops_is_no_twin_after_normalising(tmp_path: Path) -> None:
+    """Nor does it stand in the way of `dedup: none`."""
+    rules = [{"max_characters": 6}]
+    got = collect(tmp_path, ["HELLO!!!!!!", "hello"], dedup="normalised", rules=rules)
+    assert got.verdicts == [Verdict("max_characters", None, None), TAKEN]
+    got = collect(tmp_path, ["HELLO!!!!!!", "HELLO!!!!!!", "hello"], dedup="none", rules=rules)
+    assert [v.reason for v in got.verdicts] == ["max_characters", "max_characters", None]
+
+
+def test_prompts_of_an_earlier_run_do_not_drop_each_other(tmp_path: Path) -> None:
+    """What is near the second of two near ones that an earlier run has is dropped, though it is not near the first."""
+    second = CAKE.replace("chocolate", "strawberry").replace("electric", "expensive")
+    third = second.replace("children", "neighbours").replace("numbered", "careful")
+    assert jaccard(CAKE, third) < 0.8 <= min(jaccard(CAKE, second), jaccard(second, third))
+    got = collect(tmp_path, [third], dedup="near", against=[earlier(tmp_path, [CAKE, second])])
+    assert got.verdicts == [Verdict(NEAR, prompt_id(second), pytest.approx(jaccard(second, third)))]
+
+
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_earlier_runs(tmp_path: Path, depth: str) -> None:
     """What an earlier run has goes, at each depth, with the earlier one's id; the earlier run's file is not touched."""
