@@ -74,7 +74,7 @@ def _work(
             if stage is None:
                 screen.closing(card.closing(recipe, opened.record))
                 screen.note(f"dataset: {opened.path / 'dataset'}")
-                screen.note(f'next: load_dataset("{opened.path / "dataset"}"), or deltadata show {opened.path}')
+                screen.note(f'next: load_dataset("{opened.path / "dataset"}"), or deltadata report {opened.path}')
     except KeyboardInterrupt:
         cure = "the same command goes on from there"
         raise OutsideError("stopped; finished tables and parts are kept", where=str(place), cure=cure) from None

@@ -104,8 +104,8 @@ def collected(recipe: Recipe, recipe_dir: Path, scratch: Path) -> Iterator[Colle
 
     A prompt that stands twice, in one pool or in two, is taken the first time; `dedup: none` is for pools known to be
     distinct and refuses the second. `limit` takes, of each pool, the prompts of the smallest seeded rank: a higher
-    limit adds prompts and drops none (but for a row of a third pool where two have a `max_share`), and a row added to one
-    pool moves no choice in another beyond the pools' shares.
+    limit adds prompts and drops none (but for a row of a third pool beside two with `max_share`), and a row added to
+    one pool moves no choice in another beyond the pools' shares.
     The spool lies in the folder `scratch` until the block ends.
 
     Raises UserError and OutsideError as `spool` does, and UserError for an earlier run or a pack that cannot be read.
