@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deltadata import __version__, measure, tables
 from deltadata.pair import measures
-from deltadata.recipe import ByScore, Recipe, Rung, Score
+from deltadata.recipe import Recipe
+from deltadata.sections import ByScore, Rung, Score
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, REJECTED, fingerprint, measured, of
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))

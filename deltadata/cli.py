@@ -56,6 +56,7 @@ def _work(
     recipe = _load(path, sets)
 
     from deltadata import card, run
+    from deltadata.job import Job
     from deltadata.screen import Screen
     from deltadata.store import open_run
 
@@ -63,7 +64,7 @@ def _work(
     place = folder or Path("runs") / recipe.name
     try:
         with open_run(place, recipe.name) as opened:
-            job = run.Job(opened, recipe, path, screen, overwrite, retry)
+            job = Job(opened, recipe, path, screen, overwrite, retry)
             if stage == DRY_FILTER:
                 screen.funnel(run.would_report(job))
                 screen.note("a dry run: nothing was changed")

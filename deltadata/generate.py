@@ -27,7 +27,8 @@ from deltadata.engines import Conversation, Engine, Model, open_engine
 from deltadata.errors import UserError, did_you_mean
 from deltadata.imported import imported_responses
 from deltadata.parquet import TextColumn, read_columns, write_table
-from deltadata.recipe import Recipe, Rung
+from deltadata.recipe import Recipe
+from deltadata.sections import Rung
 from deltadata.store import Drift, Run, write_json
 
 # Which keys under `runtime:` belong to which engine; what no other engine takes is an argument of vLLM's.

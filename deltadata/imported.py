@@ -19,7 +19,6 @@ import pyarrow as pa
 from deltadata import tables
 from deltadata.errors import UserError
 from deltadata.layouts import answer
-from deltadata.recipe import Rung
 from deltadata.rows import (
     LOOK_AHEAD,
     BadRow,
@@ -31,6 +30,7 @@ from deltadata.rows import (
     read_rows,
     text,
 )
+from deltadata.sections import Rung
 
 CHUNK = 1024
 NULL_RESPONSE = "null in the source"

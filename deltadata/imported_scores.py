@@ -17,8 +17,9 @@ import pyarrow as pa
 from deltadata import tables
 from deltadata.errors import UserError, did_you_mean
 from deltadata.parquet import open_parquet
-from deltadata.recipe import Recipe, Score
+from deltadata.recipe import Recipe
 from deltadata.rows import LOOK_AHEAD, BadRow, Row, conversation, no_such_column, read_rows, resolve, text
+from deltadata.sections import Score
 from deltadata.tables import MODEL, PROMPT_ID, SAMPLE, SCORE, SCORER, SCORES
 
 _SCHEMA = {PROMPT_ID: pl.String, MODEL: pl.String, SAMPLE: pl.UInt32, SCORE: pl.Float64}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from deltadata.errors import UserError
-from deltadata.recipe import Pool
+from deltadata.sections import Pool
 
 
 class Taken(NamedTuple):

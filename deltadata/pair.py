@@ -18,7 +18,8 @@ import polars as pl
 from deltadata import measure, tables
 from deltadata.errors import UserError, did_you_mean
 from deltadata.measure import PARAMS, POSITION
-from deltadata.recipe import ByScore, Recipe
+from deltadata.recipe import Recipe
+from deltadata.sections import ByScore
 from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, REJECTED, SAMPLE, SIDES, SIMILARITY, TOKENS, delta, of
 
 # Working columns of the numbers, never written: where a text lies, and what is known of it without holding it.

@@ -21,8 +21,9 @@ from deltadata import tables
 from deltadata.engines import Completion
 from deltadata.models import NOTE
 from deltadata.parquet import groups, open_parquet, read_columns, write_table
-from deltadata.recipe import Recipe, Rung
+from deltadata.recipe import Recipe
 from deltadata.rows import digest
+from deltadata.sections import Rung
 from deltadata.tables import RESPONSES
 
 SPEC, FACTS, DIGEST = b"deltadata.spec", b"deltadata.facts", b"deltadata.digest"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -20,85 +20,12 @@ import pyarrow as pa
 from deltadata import card, dataset, filter, pair, parts, recipe, reports, score, tables
 from deltadata.collect import LEFT_OUT, LEFT_OUT_FILE, collected, made_from, told
 from deltadata.errors import UserError
-from deltadata.generate import Progress as Progress
 from deltadata.generate import drifts, generate
+from deltadata.job import DATASET, FILTER, PAIRS, PROMPTS, Job, drift, refuse_drift, settled
 from deltadata.parquet import read_columns, writing
-from deltadata.recipe import Recipe, Score
-from deltadata.store import RECORD, Drift, Run, changes, made, write_json
+from deltadata.sections import Score
+from deltadata.store import RECORD, changes, made, write_json
 from deltadata.tables import DROPPED_BY, POOL, PROMPT_ID, SIMILARITY, fingerprint
-
-PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, tables.PAIRS_NAME, tables.FILTER_NAME, "dataset"
-
-
-class Job(NamedTuple):
-    """One recipe in one open run folder."""
-
-    run: Run
-    recipe: Recipe
-    recipe_path: Path
-    progress: Progress
-    overwrite: bool = False
-    retry: bool = False
-
-    @property
-    def recipe_dir(self) -> Path:
-        return self.recipe_path.parent
-
-    def need(self, table: str, stage: str) -> str:
-        """The fingerprint of a finished table. Raises UserError naming the command that makes it."""
-        return self.run.entry(table, f"deltadata {stage} {self.recipe_path} --run {self.run.path}").fingerprint
-
-    @property
-    def prompts_file(self) -> Path:
-        return self.run.path / tables.PROMPTS_FILE
-
-    @property
-    def pairs_file(self) -> Path:
-        return self.run.path / tables.PAIRS_FILE
-
-    def made(self, table: str) -> Path:
-        """What a table's record speaks of."""
-        if table.startswith(tables.scores_name("")) or table == DATASET:
-            return self.run.path / table
-        return self.prompts_file if table == PROMPTS else self.pairs_file
-
-    def ladder(self) -> dict[str, parts.Parts]:
-        return {rung.name: parts.read(self.run.path, rung.name) for rung in self.recipe.generate.rungs}
-
-
-def _settled(job: Job, table: str, spec: dict[str, Any], inputs: dict[str, Any]) -> bool:
-    """Whether the table is done. Refuses drift, unless overwriting; else the record goes and the table is rebuilt."""
-    state = job.run.state(table, spec, inputs, job.made(table))
-    if state == "done":
-        return True
-    _refuse_drift(job, table, spec)
-    if table in job.run.record:
-        why = {"drift": "the recipe", "stale": "what it was made from"}.get(state, "its files")
-        job.progress.note(f"{table}: made anew, since {why} changed")
-    job.run.forget(table)
-    return False
-
-
-def _drift(job: Job, table: str, spec: dict[str, Any]) -> list[Drift]:
-    """The table's drift, if it was made by other fields than the recipe has now."""
-    if job.run.state(table, spec, {}, job.made(table)) != "drift":
-        return []
-    return [Drift(table, job.run.record[table].spec, spec, COSTS.get(table, "responses are scored anew"))]
-
-
-def _refuse_drift(job: Job, table: str, spec: dict[str, Any]) -> None:
-    """Raises UserError on drift, unless overwriting."""
-    if not job.overwrite and (drift := _drift(job, table, spec)):
-        job.run.refuse_drift(drift)
-
-
-# What --overwrite would cost, for the message that proposes it.
-COSTS = {
-    PROMPTS: "prompts are collected anew; responses stay",
-    PAIRS: "pairs are made anew from the responses without asking a model",
-    FILTER: "pairs are filtered anew without asking a model",
-    DATASET: "the dataset folder is written anew",
-}
 
 
 def run_collect(job: Job) -> bool:
@@ -119,7 +46,7 @@ def run_collect(job: Job) -> bool:
         try:
             frame = _write_prompts(new, found.taken())
             if state == "drift" and not _only_adds(job.prompts_file, frame):
-                _refuse_drift(job, PROMPTS, spec)
+                refuse_drift(job, PROMPTS, spec)
             job.run.forget(PROMPTS)
             new.replace(job.prompts_file)
         finally:
@@ -188,7 +115,7 @@ def _run_scorer(job: Job, asked: Score, ladder: dict[str, parts.Parts]) -> bool:
     rungs = {name: of_rung.inputs for name, of_rung in ladder.items()}
     inputs = {"prompts": job.run.record[PROMPTS].fingerprint, "rungs": rungs}
     inputs |= score.inputs_of(asked, job.recipe_dir)
-    if _settled(job, table, spec, inputs):
+    if settled(job, table, spec, inputs):
         return False
     began = time.monotonic()
     found = score.score(job.run, job.recipe, job.recipe_dir, asked, ladder, job.progress)
@@ -227,8 +154,8 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
     ladder = _whole_ladder(job)
     spec, inputs = _pair_spec(job), _pair_inputs(job, ladder)
     if also_filter:
-        _refuse_drift(job, FILTER, _filter_spec(job))
-    if _settled(job, PAIRS, spec, inputs):
+        refuse_drift(job, FILTER, _filter_spec(job))
+    if settled(job, PAIRS, spec, inputs):
         return False
     began = time.monotonic()
     used = rules if also_filter else filter.always(rules)
@@ -271,7 +198,7 @@ def run_filter(job: Job) -> bool:
     rules = filter.rules(job.recipe)
     spec, inputs = _filter_spec(job), {"pairs": job.need(PAIRS, "pair")}
     _refuse_other_pairs(job)
-    if _settled(job, FILTER, spec, inputs):
+    if settled(job, FILTER, spec, inputs):
         return False
     began = time.monotonic()
     numbers = would_filter(job)
@@ -283,8 +210,8 @@ def run_filter(job: Job) -> bool:
 
 def _refuse_other_pairs(job: Job) -> None:
     """Raises UserError when the pairs were made by another recipe: their numbers are not those it asks for."""
-    for drift in _drift(job, PAIRS, _pair_spec(job)):
-        what = "the pairs were made by another recipe: " + "; ".join(changes(drift.old, drift.new))
+    for found in drift(job, PAIRS, _pair_spec(job)):
+        what = "the pairs were made by another recipe: " + "; ".join(changes(found.old, found.new))
         cure = f"deltadata pair {job.recipe_path} --overwrite makes them anew, or set the fields back"
         raise UserError(what, where=str(job.run.path), cure=cure)
 
@@ -336,7 +263,7 @@ def run_dataset(job: Job) -> bool:
         "recipe": fingerprint(job.recipe.model_dump(mode="json", exclude={"runtime", "train"})),
     }
     folder = job.made(DATASET)
-    if _settled(job, DATASET, spec, inputs):
+    if settled(job, DATASET, spec, inputs):
         return False
     began = time.monotonic()
     job.run.forget(DATASET)
@@ -392,7 +319,7 @@ def run_all(job: Job) -> bool:
     specs = [(tables.scores_name(asked.name), score.spec_of(asked)) for asked in job.recipe.score]
     specs += [(PAIRS, _pair_spec(job)), (FILTER, _filter_spec(job)), (DATASET, _dataset_spec(job))]
     for table, spec in specs:
-        drifted += _drift(job, table, spec)
+        drifted += drift(job, table, spec)
     if drifted and not job.overwrite:  # all of it at once, and before anything takes time
         job.run.refuse_drift(drifted)
     done = [run_collect(job)]

@@ -23,9 +23,10 @@ from deltadata.generate import Progress
 from deltadata.imported_scores import imported_scores, refuse_columns
 from deltadata.layouts import messages
 from deltadata.parquet import TextColumn, groups, open_parquet, read_columns, write_table
-from deltadata.recipe import Recipe, Score
+from deltadata.recipe import Recipe
 from deltadata.rows import BadRow, digest, read_rows
 from deltadata.scorers import Asked, BadCheck, Scorer, open_scorer
+from deltadata.sections import Score
 from deltadata.store import Run
 from deltadata.tables import META, MODEL, PROMPT, PROMPT_ID, RESPONSE, SCORE, SCORER, SCORES, fingerprint
 

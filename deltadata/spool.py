@@ -18,8 +18,9 @@ from deltadata.files import is_pattern
 from deltadata.layouts import BadRow, messages, text, value_at
 from deltadata.parquet import groups, writing
 from deltadata.prompt_rules import neutralise
-from deltadata.recipe import Pool, Recipe
+from deltadata.recipe import Recipe
 from deltadata.rows import LOOK_AHEAD, Row, bad_row, first_three, no_such_column, read_rows
+from deltadata.sections import Pool
 from deltadata.tables import CONTENT, META, POOL, PROMPT, PROMPT_ID, PROMPTS
 
 WHERE = "where"

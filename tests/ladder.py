@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from deltadata import pair, run, tables
+from deltadata.job import Job
 from deltadata.recipe import Recipe
 from deltadata.store import open_run
 
@@ -163,10 +164,10 @@ def write_sources(folder: Path, prompts: int = 24) -> None:
     (folder / "frail.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*answered, *answered[5:7]]))
 
 
-def do(folder: Path, made_by: Recipe, *stages: str, overwrite: bool = False) -> run.Job:
+def do(folder: Path, made_by: Recipe, *stages: str, overwrite: bool = False) -> Job:
     """Do these stages (all of them when none is named) in the run folder `folder`; its sources lie beside it."""
     with open_run(folder, made_by.name) as opened:
-        job = run.Job(opened, made_by, folder.parent / "recipe.yaml", Quiet(), overwrite)
+        job = Job(opened, made_by, folder.parent / "recipe.yaml", Quiet(), overwrite)
         if not stages:
             run.run_all(job)
         for stage in stages:

@@ -18,7 +18,7 @@ from jinja2 import UndefinedError
 from ladder import LENGTHS, do, small_run, write_sources
 
 from deltadata import card
-from deltadata.recipe import ByScore
+from deltadata.sections import ByScore
 
 FACTS: dict[str, Any] = {
     "name": "tiny",

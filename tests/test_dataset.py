@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 from ladder import LADDER, LENGTHS, do, key, numbers, recipe, small_run, write_parts, write_sources
 
-from deltadata import card, dataset, filter, pair, rules, run, tables
+from deltadata import card, dataset, filter, pair, rules, tables
 from deltadata.errors import UserError
+from deltadata.job import Job
 from deltadata.parquet import Writer
 from deltadata.tables import BrokenTable
 
@@ -29,7 +30,7 @@ Row = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> run.Job:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A finished run; tests only read it."""
     folder = tmp_path_factory.mktemp("done")
     write_sources(folder)
@@ -37,7 +38,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> run.Job:
 
 
 @pytest.fixture
-def other(done: run.Job, tmp_path: Path) -> Path:
+def other(done: Job, tmp_path: Path) -> Path:
     """A copy of the finished run, to change."""
     write_sources(tmp_path)
     return Path(shutil.copytree(done.run.path, tmp_path / "run"))
@@ -123,7 +124,7 @@ def published(pair_row: Row) -> Row:
     return {name: value for name, value in pair_row.items() if not name.endswith("_sample") and name != "dropped_by"}
 
 
-def test_the_small_run_has_all_there_is(done: run.Job) -> None:
+def test_the_small_run_has_all_there_is(done: Job) -> None:
     """What the tests below rest on: failed, cut-off, empty and missing responses, and every rule that can drop does."""
     ladder = expected_ladder(done.run.path)
     assert Counter(row["model"] for row in ladder) == {"strong": 48, "middle": 48, "frail": 24}
@@ -133,12 +134,12 @@ def test_the_small_run_has_all_there_is(done: run.Job) -> None:
     assert set(reasons) == {None, "not_empty", "max_length_delta", "finished", "where"}
 
 
-def test_pairs_are_those_computed_by_hand(done: run.Job) -> None:
+def test_pairs_are_those_computed_by_hand(done: Job) -> None:
     """Every pair with its texts, facts, deltas and reason, in the order of pairings, prompts and samples."""
     assert rows_of(done.pairs_file) == expected_pairs(done.run.path)
 
 
-def test_default_holds_the_kept_pairs(done: run.Job) -> None:
+def test_default_holds_the_kept_pairs(done: Job) -> None:
     """`load_dataset` gives exactly the kept pairs in order, split by prompt; the first columns are TRL's."""
     found = load(done.run.path / "dataset")
     kept = [row for row in expected_pairs(done.run.path) if row["dropped_by"] is None]
@@ -150,14 +151,14 @@ def test_default_holds_the_kept_pairs(done: run.Job) -> None:
     assert not set(found["train"]["prompt_id"]) & set(found["test"]["prompt_id"])
 
 
-def test_ladder_holds_every_response(done: run.Job) -> None:
+def test_ladder_holds_every_response(done: Job) -> None:
     """The failed ones too, with their reason; in order of prompt, rung (as in the recipe) and sample."""
     found = load(done.run.path / "dataset", "ladder")
     assert list(found) == ["train"]
     assert found["train"].to_list() == expected_ladder(done.run.path)
 
 
-def test_features_are_the_ordinary_ones(done: run.Job) -> None:
+def test_features_are_the_ordinary_ones(done: Job) -> None:
     """Messages are List of {role, content}, text is string, nothing is large; what TRL reads comes first."""
     from datasets import Features, List, Value
 
@@ -219,7 +220,7 @@ def test_a_recipe_that_names_no_measure_has_them_all(tmp_path: Path, params: flo
     assert list(job.run.record["filter"].facts["pairings"][0]["delta"]) == EVERY_MEASURE.split() + [m[6:] for m in more]
 
 
-def test_the_header_counts_what_is_there(done: run.Job) -> None:
+def test_the_header_counts_what_is_there(done: Job) -> None:
     """Rows and bytes that the card states are those of the files, so `load_dataset` verifies against them."""
     found = load(done.run.path / "dataset")
     for split in ("train", "test"):
@@ -264,7 +265,7 @@ def test_holdout_zero_writes_no_test_file(other: Path) -> None:
     assert "`test`" not in (other / "dataset" / "README.md").read_text()
 
 
-def test_the_folder_is_what_a_push_uploads(done: run.Job) -> None:
+def test_the_folder_is_what_a_push_uploads(done: Job) -> None:
     """The contract's files and no others; the record inside says what the run's record says."""
     folder = done.run.path / "dataset"
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
@@ -282,7 +283,7 @@ def test_the_folder_is_what_a_push_uploads(done: run.Job) -> None:
 CHUNKING = {"min_chunk_size": 262144, "max_chunk_size": 1048576, "norm_level": 0}
 
 
-def test_files_are_written_as_the_hub_likes_them(done: run.Job) -> None:
+def test_files_are_written_as_the_hub_likes_them(done: Job) -> None:
     """zstd, a page index for every column, and the key under which `datasets` notes content-defined chunks."""
     files = [done.pairs_file, *(done.run.path / "dataset").rglob("*.parquet")]
     assert len(files) == 4
@@ -317,7 +318,7 @@ def test_row_groups_stay_far_below_100_mb(tmp_path: Path) -> None:
         assert pq.read_table(tmp_path / name, columns=["text"])["text"].equals(text["text"])
 
 
-def test_small_rows_share_a_row_group(done: run.Job) -> None:
+def test_small_rows_share_a_row_group(done: Job) -> None:
     """A few rows are one group, however they came."""
     assert [pq.read_metadata(path).num_row_groups for path in (done.run.path / "dataset").rglob("*.parquet")] == [1] * 3
 
@@ -331,7 +332,7 @@ def test_nothing_kept_is_refused_with_the_funnel(other: Path) -> None:
     assert (other / "dataset" / "README.md").read_text() == before
 
 
-def test_equal_headers_do_not_share_a_cache(done: run.Job, other: Path, tmp_path: Path) -> None:
+def test_equal_headers_do_not_share_a_cache(done: Job, other: Path, tmp_path: Path) -> None:
     """Two datasets of equal name and counts, loaded through one cache, give each their own rows."""
     two_rungs = {"pair": {"pairings": [["strong", "middle"]]}, "filter": {"rules": []}}
     do(other, small_run(**two_rungs), overwrite=True)
@@ -351,7 +352,7 @@ def test_equal_headers_do_not_share_a_cache(done: run.Job, other: Path, tmp_path
     assert first["rejected"][:] != second["rejected"][:]
 
 
-def test_filter_alone_does_what_run_does_at_once(done: run.Job, tmp_path: Path) -> None:
+def test_filter_alone_does_what_run_does_at_once(done: Job, tmp_path: Path) -> None:
     """`collect`, `generate`, `score`, `pair` and `filter` one after the other give the pairs and the facts of `run`."""
     write_sources(tmp_path)
     for stage in ("collect", "generate", "score", "pair", "filter"):
@@ -387,7 +388,7 @@ def test_pair_alone_drops_only_what_can_never_be_kept(tmp_path: Path) -> None:
     assert [row["dropped_by"] is not None for row in rows_of(job.pairs_file)] == always
 
 
-def test_another_filter_touches_no_text(done: run.Job, other: Path) -> None:
+def test_another_filter_touches_no_text(done: Job, other: Path) -> None:
     """With other rules and --overwrite only `dropped_by` differs, and every column of text and delta is as it was."""
     looser = small_run(filter={"rules": ["finished"]})
     job = do(other, looser, overwrite=True)
@@ -398,7 +399,7 @@ def test_another_filter_touches_no_text(done: run.Job, other: Path) -> None:
     assert job.run.record["filter"].rows > done.run.record["filter"].rows
 
 
-def test_the_closing_numbers_are_those_computed_by_hand(done: run.Job) -> None:
+def test_the_closing_numbers_are_those_computed_by_hand(done: Job) -> None:
     """Per pairing: pairs, kept, and the mean of each delta over all and over the kept; the funnel; the two totals."""
     pairs = expected_pairs(done.run.path)
     facts = card.closing(done.recipe, done.run.record)
@@ -519,7 +520,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["dataset", "three"]
 
 
-def test_trl_takes_the_rows_as_they_are(done: run.Job) -> None:
+def test_trl_takes_the_rows_as_they_are(done: Job) -> None:
     """TRL's own checks see conversational preference examples with an explicit prompt, ready for DPOTrainer."""
     trl = pytest.importorskip("trl.data_utils")
     found = load(done.run.path / "dataset")["train"]

@@ -18,7 +18,8 @@ from test_collect import collect
 from deltadata import imported, tables
 from deltadata.errors import UserError
 from deltadata.imported import Imported, imported_responses
-from deltadata.recipe import Recipe, Rung
+from deltadata.recipe import Recipe
+from deltadata.sections import Rung
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data" / "alpaca_eval"

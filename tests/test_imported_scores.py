@@ -21,7 +21,9 @@ from project import Project
 from deltadata import run, tables
 from deltadata.errors import UserError
 from deltadata.imported_scores import ImportedScores, imported_scores
-from deltadata.recipe import Recipe, Score
+from deltadata.job import Job
+from deltadata.recipe import Recipe
+from deltadata.sections import Score
 from deltadata.store import open_run, read_record
 
 Row = dict[str, Any]
@@ -337,7 +339,7 @@ def imported_run(folder: Path, rows: list[Row]) -> tuple[Recipe, Quiet]:
     made_by = recipe(["strong", "weak"], samples=1, score=[{"name": "judge", "scores": "judge.csv"}])
     quiet = Quiet()
     with open_run(folder / "run", made_by.name) as opened:
-        job = run.Job(opened, made_by, folder / "recipe.yaml", quiet)
+        job = Job(opened, made_by, folder / "recipe.yaml", quiet)
         for stage in ("collect", "generate", "score"):
             run.STAGES[stage](job)
     return made_by, quiet

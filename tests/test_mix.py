@@ -19,7 +19,8 @@ from deltadata import tables
 from deltadata.collect import collected, told
 from deltadata.errors import UserError
 from deltadata.mix import Taken, mix
-from deltadata.recipe import Pool, Recipe
+from deltadata.recipe import Recipe
+from deltadata.sections import Pool
 
 
 def pool(**how: Any) -> Pool:

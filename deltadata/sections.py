@@ -1,0 +1,292 @@
+"""What a recipe's sections hold: one struct each, strict, with its defaults and bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+
+from deltadata.errors import did_you_mean
+
+NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"  # no dot first: temporary files have one
+
+# vLLM's SamplingParams by name; values pass through untouched. A test holds this list against the installed vLLM.
+# fmt: off
+SAMPLING_NAMES = (
+    "allowed_token_ids", "bad_words", "detokenize", "frequency_penalty", "ignore_eos",
+    "include_stop_str_in_output", "logit_bias", "min_p", "min_tokens", "presence_penalty", "repetition_penalty",
+    "skip_special_tokens", "spaces_between_special_tokens", "stop", "stop_token_ids", "top_k", "top_p",
+)
+# fmt: on
+
+
+_NAMED = "letters, digits, dot, underscore, hyphen; no dot first; never a path"
+Name = Annotated[str, Field(pattern=NAME, max_length=100, description=_NAMED)]
+
+
+class Section(BaseModel):
+    """Every part of a recipe: no unknown key, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Pool(Section):
+    name: Name
+    path: str
+    """.jsonl .json .csv .parquet (.gz .zst), a pattern (data/*.csv), or hf:owner/dataset[@revision][:config][:split]"""
+    prompt: str = "prompt"
+    """the column, or a path into one (turns.0.content): text, messages of {role, content}, or ShareGPT turns"""
+    take: Literal["auto", "first_user", "history", "chosen"] = "auto"
+    """of a conversation: all | its first user turn | up to its last user turn | what comes before a chosen response"""
+    weight: float = Field(default=1.0, gt=0)
+    """share of `limit` that this pool gets, relative to the others"""
+    count: int | None = Field(default=None, ge=0)
+    """take so many, whatever the weights"""
+    max_count: int | None = Field(default=None, ge=0)
+    """take no more than so many"""
+    max_share: float = Field(default=1.0, gt=0, le=1)
+    """at most this share of all that is taken (OLMo 3 held one pool to 0.35)"""
+    keep: list[str] = []
+    """columns to keep as meta"""
+
+
+class Overlap(Section):
+    """When a prompt counts as contaminated (Tulu 3: 8-grams, half of an evaluation item's words)."""
+
+    ngram: int = Field(default=8, gt=0)
+    """the packs' n-grams that are looked up: 8, or 13"""
+    at_least: float = Field(default=0.5, ge=0, le=1)
+    """the share of an evaluation item's words that stand in n-grams of the prompt"""
+
+
+class Collect(Section):
+    pools: list[Pool] = Field(min_length=1)
+    rules: list[str | dict[str, Any]] = []
+    """rules a prompt must fulfil: no_special_tokens, {max_words: 2000}, {language: [en]}, no_pii ..."""
+    special_tokens: Literal["keep", "neutralise"] = "keep"
+    """neutralise: marks of chat templates in prompts lose their force (`< |im_start|>`)"""
+    tag: bool = False
+    """add a category (code, maths, writing ...) to meta as `tag`, by a small rule set for English"""
+    dedup: Literal["none", "exact", "normalised", "near"] = "exact"
+    """each depth includes those before it; none: pools known to be distinct"""
+    near_threshold: float = Field(default=0.8, ge=0.5, le=1)
+    """with `dedup: near`: the Jaccard similarity of 5-byte windows from which on a prompt is a near duplicate"""
+    against: list[str] = []
+    """folders of earlier runs, whose prompts are not collected again"""
+    decontaminate: list[str] = []
+    """n-gram packs of evaluation sets: names or files that `deltadata pack build` made"""
+    overlap: Overlap = Overlap()
+    limit: int | None = Field(default=None, gt=0)
+    """how many prompts to take, as a seeded sample that keeps its members when the limit grows"""
+    max_bad: float = Field(default=0.01, ge=0, le=1)
+    """share of a pool's rows that may be bad (they are written aside), or 10 rows where that is more"""
+
+
+class Sampling(Section):
+    """Passed on to the engine as its SamplingParams; `samples` is how many responses each prompt gets."""
+
+    model_config = ConfigDict(extra="allow")
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=256, gt=0, le=10_000_000)
+    samples: int = Field(default=1, gt=0, le=10_000)
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Sampling:
+        for name in self.model_extra or {}:
+            if name == "seed":
+                raise ValueError("seed: one seed per prompt and sample is derived from the recipe's `seed`; set that")
+            if name == "n":
+                raise ValueError("n: say `samples` instead")
+            if name not in SAMPLING_NAMES:
+                raise ValueError(
+                    f"{name}: unknown key; {did_you_mean(name, [*Sampling.model_fields, *SAMPLING_NAMES])}"
+                )
+        return self
+
+
+Engine = Literal["vllm", "server", "transformers", "scripted"]
+
+
+class Rung(Section):
+    """A model that answers, or responses that already exist."""
+
+    name: Name
+    model: str | None = None
+    """a Hub id, a local directory, or the name under which a server knows the model"""
+    responses: str | None = None
+    """a .jsonl, .json, .csv or .parquet file of existing responses"""
+    prompt: str = "prompt"
+    """with `responses`: the column with the prompt"""
+    response: str = "response"
+    """with `responses`: the column with the response (text, or a conversation that ends with it)"""
+    select: dict[str, str | int | float | bool] = {}
+    """with `responses`: take only the rows whose columns have these values, e.g. {generator: gemma-7b-it}"""
+    revision: str | None = None
+    dtype: str | None = None
+    params: float | None = Field(default=None, gt=0)
+    """parameter count"""
+    license: str | None = None
+    system: str | None = None
+    """a system turn for prompts that have none; none is supplied by default, as in the paper"""
+    chat_template_kwargs: dict[str, Any] = {}
+    engine: Engine | None = None
+    sampling: Sampling = Sampling()
+    """what differs from generate.sampling"""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Rung:
+        if (self.model is None) == (self.responses is None):
+            has = "neither" if self.model is None else "both"
+            raise ValueError(f"a rung has either `model` or `responses`, and {self.name!r} has {has}; keep one of them")
+        source, idle = "model", ["select", "prompt", "response"]
+        if self.model is None:
+            source, idle = "responses", ["engine", "system", "sampling", "chat_template_kwargs"]
+        for key in idle:
+            # The default may stand: `deltadata recipe` writes every key out.
+            if getattr(self, key) != Rung.model_fields[key].default:
+                raise ValueError(f"{key}: has no effect on a rung with `{source}`; leave it out")
+        return self
+
+
+class Generate(Section):
+    engine: Engine = "vllm"
+    rungs: list[Rung] = Field(min_length=1)
+    """strongest first"""
+    sampling: Sampling = Sampling()
+    part_rows: int = Field(default=256, gt=0, le=1_000_000)
+    """responses of one rung per part: one batch of fixed composition, the unit of resume"""
+
+    def sampling_of(self, rung: Rung) -> Sampling:
+        """The rung's own sampling over the section's."""
+        return Sampling(**self.sampling.model_dump() | rung.sampling.model_dump(exclude_unset=True))
+
+    def engine_of(self, rung: Rung) -> str:
+        return rung.engine or self.engine
+
+
+class Weak(Section):
+    """Which responses must be among the candidates of a prompt (OLMo 3 had two of four from weak models)."""
+
+    rungs: list[str] = Field(min_length=1)
+    at_least: int = Field(default=2, gt=0)
+
+
+class ByScore(Section):
+    """One pair a prompt: the response of the highest score over another of a lower one, whatever their rungs."""
+
+    by: str
+    """a scorer"""
+    pick: Literal["max_min", "max_random"] = "max_min"
+    """the rejected one: that of the lowest score, or any of a lower score than the chosen one's"""
+    min_delta: float = Field(default=0.0, ge=0)
+    """the least difference of the scores; equal scores never make a pair"""
+    candidates: int | None = Field(default=None, ge=2)
+    """how many responses of a prompt are looked at, a seeded choice; null: all, or 4 with `weak`"""
+    weak: Weak | None = None
+
+    @property
+    def drawn(self) -> int | None:
+        """How many candidates a prompt has at most."""
+        return self.candidates or (max(4, self.weak.at_least) if self.weak else None)
+
+
+def _form(given: Any) -> str:
+    """Which form of `pairings` a value has, so that its mistakes are told in that form alone."""
+    return "score" if isinstance(given, dict | ByScore) else "list" if isinstance(given, list) else "shape"
+
+
+class Pair(Section):
+    pairings: Annotated[
+        Annotated[Literal["adjacent", "all", "ends"], Tag("shape")]
+        | Annotated[list[Annotated[list[str], Field(min_length=2, max_length=2)]], Tag("list")]
+        | Annotated[ByScore, Tag("score")],
+        Discriminator(_form),
+    ] = "adjacent"
+    """adjacent | all | ends | [[stronger, weaker], ...] | {by: SCORER, ...}"""
+    control: Literal["none", "reversed", "tied", "random"] = "none"
+    """the paper's controls"""
+    measures: list[str] | None = None
+    """what is measured beside lengths; null: all but `similarity`; `params_ratio` only where rungs state `params`"""
+
+    @field_validator("pairings", mode="wrap")
+    @classmethod
+    def _one_message(cls, given: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        if _form(given) == "score":
+            return check(given)
+        try:
+            return check(given)
+        except ValidationError:
+            known = "adjacent, all, ends, a list of [stronger, weaker], or {by: SCORER}"
+            raise ValueError(f"{given!r} is no pairing; {known}") from None
+
+
+class Filter(Section):
+    rules: list[str | dict[str, Any]] = ["finished"]
+    where: str | None = None
+    """an SQL expression over the pairs' columns; pairs for which it is not true are dropped"""
+
+
+class Push(Section):
+    repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    """owner/name on the Hub"""
+    private: bool = True
+    license: str | None = None
+
+
+class Train(Section):
+    student: str | None = None
+    args: dict[str, Any] = {}
+    """straight to trl.DPOConfig"""
+
+
+class Runtime(Section):
+    """Machine-dependent settings: never part of a fingerprint. Keys not named here go to the engine."""
+
+    model_config = ConfigDict(extra="allow")
+    overlap: bool = False
+    """let the next part enter while one drains: a fuller engine, no promise of equal text after a resume"""
+
+
+SCORERS = ("checks",)
+
+
+class Score(Section):
+    """A scorer by its name, or scores that already exist."""
+
+    name: Name
+    """checks, or any name with `scores`; it makes the column `delta_<name>`"""
+    scores: str | None = None
+    """a .jsonl, .json, .csv or .parquet file of existing scores, or hf:owner/dataset"""
+    prompt: str = "prompt"
+    """with `scores`: the column with the prompt, or prompt_id"""
+    model: str = "model"
+    """with `scores`: the column with the rung"""
+    score: str = "score"
+    """with `scores`: the column with the number"""
+    models: dict[str, str | None] = {}
+    """with `scores`: the rung of each name that the file uses, null for those to leave out"""
+    form: Literal["auto", "constraints", "final_answer", "choice", "ifeval"] = "auto"
+    """checks: what the kept column holds"""
+    column: str = "check"
+    """checks: the kept column with the check or the reference answer"""
+
+    @model_validator(mode="after")
+    def _known(self) -> Score:
+        if self.scores is None and self.name not in SCORERS:
+            known = did_you_mean(self.name, SCORERS)
+            raise ValueError(f"name: no scorer is called {self.name!r}; {known} (or give existing `scores:`)")
+        idle = ["form", "column"] if self.scores else ["prompt", "model", "score", "models"]
+        for key in idle:
+            if getattr(self, key) != Score.model_fields[key].default:
+                raise ValueError(f"{key}: has no effect {'with' if self.scores else 'without'} `scores`; leave it out")
+        return self
