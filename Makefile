@@ -8,7 +8,7 @@ READY := .venv/.ready
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: setup dataset report test test-slow check bench bench-generate bench-server bench-memory bench-pairs bench-report bench-collect clean
+.PHONY: setup dataset report test test-slow lint check bench bench-generate bench-server bench-memory bench-pairs bench-report bench-collect clean
 .DEFAULT_GOAL := dataset
 
 setup: $(READY)
@@ -38,11 +38,13 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
-check: setup
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/mypy --config-file tests/mypy.ini tests/*.py benchmarks/*.py
+
+check: lint test
 
 bench: bench-generate bench-server bench-memory bench-pairs bench-report bench-collect
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import psutil
 import pytest
+from tiny_model import POSITIONS, build
 
 from deltadata.engines import Conversation, Engine, Model, open_engine
 from deltadata.engines.chat import ChatError, check_template, encode
 from deltadata.engines.child import check_model, hosted
 from deltadata.engines.inside import refuse_cuda_builds
 from deltadata.errors import OutsideError, UserError
-from tests.tiny_model import POSITIONS, build
 
 Opening = Callable[[], AbstractContextManager[Engine]]
 LOCAL = ["transformers", pytest.param("vllm", marks=pytest.mark.slow)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deltadata import recipe
+from deltadata import recipe, sections
 from deltadata.engines import Model
 from deltadata.engines.scripted import open_engine
 from deltadata.errors import UserError
@@ -288,4 +288,4 @@ def test_sampling_names_are_those_of_the_installed_vllm():
     """Every name that the recipe lets through is one of vLLM's SamplingParams."""
     vllm = pytest.importorskip("vllm")
 
-    assert set(recipe.SAMPLING_NAMES) <= set(vllm.SamplingParams.__struct_fields__)
+    assert set(sections.SAMPLING_NAMES) <= set(vllm.SamplingParams.__struct_fields__)
