@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,6 +192,8 @@ def controlled(lengths: Array, signs: Array) -> dict[str, float | None]:
     for way in (1, -1):
         if (way * x[lost > 0]).max() <= (way * x[won > 0]).min():
             return nothing | {"agreement": _beside(way * x, won, lost)}
+    if find_spec("sklearn") is None:  # `deltadata report` asks for it first; `deltadata run` says that it is missing
+        return nothing
     mean = np.average(x, weights=count)
     scale = np.sqrt(np.average((x - mean) ** 2, weights=count))
     model = need("sklearn.linear_model", "report").LogisticRegression(C=np.inf, tol=1e-8, max_iter=10_000)

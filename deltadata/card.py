@@ -1,60 +1,83 @@
 """The dataset card: a template (cards/dataset.md.jinja) and facts of the run. An undefined name is an error.
 
-`deltadata run` writes it to dataset/README.md.
+`deltadata run` writes it to dataset/README.md; `make card` renews the example in cards/example.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 
-from deltadata import __version__, measure, tables
+from deltadata import __version__, columns, limits, measure, page, tables
+from deltadata.figures import magnitudes, main, seen
+from deltadata.header import by_config, header
+from deltadata.licences import GENERATOR, JUDGE, SOURCE, STOPPING, Found, Part, notices, proposed
+from deltadata.licences import found as judged
+from deltadata.licences import header as licence_keys
+from deltadata.markdown import inert
 from deltadata.pair import measures
+from deltadata.provenance import extras, pool_facts, rung_facts, scorer_facts, shown, sources
 from deltadata.recipe import Recipe
-from deltadata.sections import ByScore, Rung, Score
+from deltadata.sections import ByScore
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, REJECTED, fingerprint, measured, of
+from deltadata.templates import folder
 
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
-TAGS = ["dpo", "preference", "synthetic", "trl", "deltadata", "delta-learning"]
-
-
-def folder() -> Path:
-    """Where the templates lie: in the package when installed, beside it in a checkout."""
-    here = Path(__file__).parent
-    return next(place for place in (here / "cards", here.parent / "cards") if place.is_dir())
+Tree = dict[str, Any]
 
 
-def facts(recipe: Recipe, record: Mapping[str, Any], splits: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything the card says, from the recipe, the run's record (table name to entry) and what was written."""
-    return closing(recipe, record) | {
+def facts(recipe: Recipe, record: Mapping[str, Any], written: Tree, told: Tree) -> Tree:
+    """Everything the card says: from the recipe, the run's record (table name to entry), what was written, the report.
+
+    `written` has `splits` (of `dataset.Split`), `languages` ({code: share of the kept chosen answers}, None where not
+    measured) and `plots` (paths beside the card); `told` is the report as report.json has it.
+    """
+    prompts, asked, licence = record[tables.PROMPTS.name], recipe.pair.pairings, _licence(recipe, record)
+    known = {
         "version": __version__,
-        "repo": recipe.push.repo or "path/to/dataset",
-        "splits": splits,
+        "repo": recipe.push.repo,
+        "splits": written["splits"],
+        "languages": written["languages"],
+        "plots": [{"path": path, "seen": seen(Path(path).stem, told)} for path in written["plots"]],
+        "columns": _columns(written["splits"], [score.name for score in recipe.score]),
         "test_share": recipe.holdout,
-        "rungs": [_rung(recipe, rung, record[tables.ladder_name(rung.name)]) for rung in recipe.generate.rungs],
+        "licence": licence,
+        "rungs": [
+            rung_facts(recipe, rung, record[where], told, licence["of"][where])
+            for rung in recipe.generate.rungs
+            for where in [tables.ladder_name(rung.name)]
+        ],
         "control": recipe.pair.control,
-        "by": asked if isinstance(asked := recipe.pair.pairings, ByScore) else None,
-        "scorers": [_scorer(score, record[tables.scores_name(score.name)]) for score in recipe.score],
-        "pools": record[tables.PROMPTS.name].facts["pools"],
-        "contamination": record[tables.PROMPTS.name].facts["contamination"],
+        "by": asked if isinstance(asked, ByScore) else None,
+        "scorers": [scorer_facts(score, record[tables.scores_name(score.name)]) for score in recipe.score],
+        "pools": [
+            pool_facts(pool, told, licence["of"][f"{tables.PROMPTS.name}/{pool['name']}"])
+            for pool in prompts.facts["pools"]
+        ],
+        "sources": sources(recipe),
+        "contamination": prompts.facts["contamination"],
         "ngram": recipe.collect.overlap.ngram,
+        "told": told,
+        "magnitudes": magnitudes(told),
+        "others": [name for name in told["measures"] if name not in main(told)],
+        "extras": extras(recipe),
+        "digest": fingerprint([split["content"] for split in written["splits"]]),
+        "year": record[tables.FILTER_NAME].finished[:4],
     }
+    whole = closing(recipe, record) | known
+    return whole | {"limits": limits.limits(whole)}
 
 
-def closing(recipe: Recipe, record: Mapping[str, Any]) -> dict[str, Any]:
+def closing(recipe: Recipe, record: Mapping[str, Any]) -> Tree:
     """What the closing table on the screen shows: pairs in and kept, drops by rule, mean deltas by pairing."""
     filtered = record[tables.FILTER_NAME]
     return {
         "name": recipe.name,
         "kept": filtered.rows,
         "pairs": record[tables.PAIRS_NAME].rows,
-        "measures": measures(recipe),
         "lead": lead_measures(recipe, filtered.facts["pairings"]),
         "pairings": filtered.facts["pairings"],
         "funnel": filtered.facts["funnel"],
@@ -65,104 +88,87 @@ def closing(recipe: Recipe, record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def lead_measures(recipe: Recipe, found: list[dict[str, Any]]) -> list[str]:
+def lead_measures(recipe: Recipe, found: list[Tree]) -> list[str]:
     """What a small table shows: the scorers, and the length that is known."""
     names = [name for name in measures(recipe) if any(pairing["delta"][name] is not None for pairing in found)]
     lengths = [measure.tokens.__name__, measure.characters.__name__, measure.response_ratio.__name__]
     return [*(score.name for score in recipe.score if score.name in names), *(n for n in lengths if n in names)]
 
 
-def pairings(numbers: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+def pairings(numbers: pl.DataFrame, names: list[str]) -> list[Tree]:
     """Per pairing (in order): pairs, kept, and the mean of all that is measured, over all pairs and over the kept."""
     kept = pl.col(DROPPED_BY).is_null()
-    columns = {name: pl.col(measured(name)) for name in names}
+    named = {name: pl.col(measured(name)) for name in names}
     found = numbers.group_by(of(CHOSEN, MODEL), of(REJECTED, MODEL), maintain_order=True).agg(
         pairs=pl.len(),
         kept=kept.sum(),
-        delta=pl.struct([column.mean().alias(name) for name, column in columns.items()]),
-        delta_kept=pl.struct([column.filter(kept).mean().alias(name) for name, column in columns.items()]),
+        delta=pl.struct([column.mean().alias(name) for name, column in named.items()]),
+        delta_kept=pl.struct([column.filter(kept).mean().alias(name) for name, column in named.items()]),
     )
     return found.rename({of(CHOSEN, MODEL): CHOSEN, of(REJECTED, MODEL): REJECTED}).to_dicts()
 
 
-def _rung(recipe: Recipe, rung: Rung, entry: Any) -> dict[str, Any]:
-    sampling = recipe.generate.sampling_of(rung).model_dump()
+def licences(recipe: Recipe, record: Mapping[str, Any]) -> list[Found]:
+    """The licence of every part of the dataset: pools, rungs, and the scorers whose scores came in a file."""
+    pools = zip(recipe.collect.pools, record[tables.PROMPTS.name].facts["pools"], strict=True)
+    parts = [
+        Part(f"{tables.PROMPTS.name}/{pool.name}", SOURCE, pool.path, pool.license, told.get("license"))
+        for pool, told in pools
+    ]
+    for rung in recipe.generate.rungs:
+        where = tables.ladder_name(rung.name)
+        name = str(rung.model or rung.responses)
+        parts.append(Part(where, GENERATOR, name, rung.license, record[where].facts.get("license")))
+    for score in recipe.score:
+        if score.scores:
+            parts.append(Part(tables.scores_name(score.name), JUDGE, score.scores, score.license))
+    return judged(parts)
+
+
+def _licence(recipe: Recipe, record: Mapping[str, Any]) -> Tree:
+    """The parts' licences, and that of the whole: the recipe's, else the proposed one; None where one is unknown."""
+    found = licences(recipe, record)
+    parts = [
+        one._asdict()
+        | {"where": one.part.where, "role": one.part.role, "name": shown(one.part.name)}
+        | {"stops": one.kind in STOPPING, "accepted": recipe.push.accept.get(one.part.where, "").strip()}
+        for one in found
+    ]
+    whole = recipe.push.license or proposed(found)
     return {
-        "name": rung.name,
-        "model": rung.model or f"responses from {Path(str(rung.responses)).name}",
-        "engine": " ".join(str(entry.facts[key]) for key in ("engine", "engine_version") if key in entry.facts),
-        "sampling": "as imported" if rung.responses else ", ".join(f"{k} {v}" for k, v in sampling.items()),
-        "rows": entry.rows,
-        "errors": entry.facts["errors"],
-        "cut_off": "unknown" if rung.responses else entry.facts["cut_off"],
-        "license": rung.license or entry.facts.get("license") or "not stated",
+        "parts": parts,
+        "of": {part["where"]: part["licence"] or "not known" for part in parts},
+        "stated": recipe.push.license,
+        "proposed": proposed(found),
+        "header": licence_keys(whole),
+        "notices": notices(found),
     }
 
 
-def _scorer(score: Score, entry: Any) -> dict[str, Any]:
-    source = f"scores from {Path(score.scores).name}" if score.scores else "verifiable checks that the prompts carry"
-    means = {rung["model"]: rung["mean"] for rung in entry.facts["rungs"]}
-    return {"name": score.name, "source": source, "graded": entry.rows, "of": entry.facts["responses"], "means": means}
+def _columns(splits: list[Tree], scorers: list[str]) -> dict[str, list[Tree]]:
+    """Per config its columns with their types and meanings."""
+    return {
+        config: [
+            {"name": one["name"], "kind": columns.kind(one), "meaning": columns.meaning(one["name"], scorers)}
+            | {"delta": one["name"].startswith(tables.DELTA)}
+            for one in found[0]["features"]
+        ]
+        for config, found in by_config(splits).items()
+    }
 
 
-def render(facts: dict[str, Any]) -> str:
-    """Markdown with its YAML header; text from outside (names, paths, ids) is made inert."""
+def render(facts: Tree) -> str:
+    """Markdown with its YAML header; text from outside (names, paths, ids, reasons) is made inert."""
     environment = Environment(
         loader=FileSystemLoader(folder()), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"md": inert, "number": number}
+    filters: dict[str, Callable[[Any], str]] = {"md": inert, "count": page.count, "plain": page.number}
+    filters |= {"signed": page.signed, "interval": page.interval}
+    filters["percent"] = lambda share: inert(page.percent(share))
+    environment.filters |= {name: _asked(say) for name, say in filters.items()}
     return environment.get_template("dataset.md.jinja").render(facts, header=header(facts))
 
 
-def header(facts: dict[str, Any]) -> str:
-    """The card's YAML: what the Hub and `load_dataset` read."""
-    configs: dict[str, list[dict[str, Any]]] = {}
-    for split in facts["splits"]:
-        configs.setdefault(split["config"], []).append(split)
-    rows = sum(split["rows"] for split in facts["splits"])
-    tree = {
-        "pretty_name": facts["name"],
-        "task_categories": ["text-generation"],
-        "tags": TAGS,
-        "size_categories": [next((name for limit, name in SIZES if rows < limit), "n>10M")],
-        "configs": [
-            {
-                "config_name": name,
-                "data_files": [
-                    {"split": split["split"], "path": f"data/{name}/{split['split']}-*.parquet"} for split in splits
-                ],
-            }
-            | ({"default": True} if name == "default" else {})
-            for name, splits in configs.items()
-        ],
-        "dataset_info": [_info(name, splits) for name, splits in configs.items()],
-    }
-    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
-    return text
-
-
-def _info(config: str, splits: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sizes as `datasets` states them, and the content's digest.
-
-    `datasets` caches a local folder under a hash of this header, not of its files: without the digest two runs with
-    equal counts, or one run before and after a new filter, would be served each other's rows.
-    """
-    return {
-        "config_name": config,
-        "description": f"content {fingerprint([split['digest'] for split in splits])}",
-        "splits": [
-            {"name": split["split"], "num_bytes": split["bytes"], "num_examples": split["rows"]} for split in splits
-        ],
-        "download_size": sum(split["file_bytes"] for split in splits),
-        "dataset_size": sum(split["bytes"] for split in splits),
-    }
-
-
-def inert(text: Any) -> str:
-    """Text that cannot become Markdown or HTML, nor leave its table cell."""
-    flat = " ".join(str(text).split())
-    return re.sub(r"([\\`*_{}\[\]<>|#!~])", r"\\\1", flat)
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.4g}"
+def _asked(say: Callable[[Any], str]) -> Callable[[Any], str]:
+    """The filter, for which a hole is an error that has its name."""
+    return lambda value: say(str(value) if isinstance(value, Undefined) else value)

@@ -1,147 +1,27 @@
-"""Text in streams: pairs.parquet, and `dataset/`, exactly what a push uploads.
+"""`dataset/`: exactly what a push uploads, the card aside.
 
-polars decides which rows; here their text is copied, one row group at a time, by one Arrow writer.
-    load_dataset("runs/quickstart/dataset")             # prompt, chosen, rejected, ... over the kept pairs
-    load_dataset("runs/quickstart/dataset", "ladder")   # every response of every rung
+load_dataset("runs/quickstart/dataset")             # prompt, chosen, rejected, ... over the kept pairs
+load_dataset("runs/quickstart/dataset", "ladder")   # every response of every rung, with its scores
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
 
-from deltadata import measure, tables
-from deltadata.pair import EMPTY, ENDS, ORDER, ROW, SAME_TEXT
-from deltadata.parquet import SHARD_BYTES, TextColumn, Writer, groups, open_parquet, read_columns, writing
-from deltadata.store import disk
-from deltadata.tables import (
-    CHOSEN,
-    CONTENT,
-    DROPPED_BY,
-    MODEL,
-    PROMPT,
-    PROMPT_ID,
-    PROMPT_TOKENS,
-    REJECTED,
-    ROLE,
-    SAMPLE,
-    SIDES,
-    SIMILARITY,
-    of,
-)
+from deltadata import tables
+from deltadata.content import Content
+from deltadata.pair import ENDS, ORDER, ROW
+from deltadata.pair_text import BATCH, LadderColumn, merged
+from deltadata.parquet import SHARD_BYTES, TextColumn, Writer, groups, read_columns
+from deltadata.tables import DROPPED_BY, MODEL, PROMPT, PROMPT_ID, SAMPLE, SIDES, of
 
-BATCH = 1024  # pairs whose text is in memory at once
 TRAIN, TEST = "train", "test"
 DEFAULT, LADDER = "default", "ladder"
-
-
-def write_pairs(
-    path: Path, contract: tables.Table, numbers: pl.DataFrame, prompts: Path, responses: dict[str, list[Path]]
-) -> None:
-    """Write `numbers` (all columns of the contract but the messages, and the rows' places) with their text.
-
-    Raises BrokenTable, leaving what was there, when a row breaks the contract.
-    """
-    tables.check_keys(contract, numbers, str(path))
-    prompt_texts = TextColumn([prompts], PROMPT)
-    # Chosen and rejected walk a rung at their own pace: each side has its own reader.
-    texts = {side: LadderColumn(responses, tables.RESPONSE) for side in SIDES}
-    with writing(path, contract.schema) as writer:
-        for batch in numbers.iter_slices(BATCH):
-            messages = {PROMPT: prompt_texts.take(batch[ORDER])}
-            for side in SIDES:
-                messages[side] = assistant_turns(texts[side].take(batch[of(side, MODEL)], batch[of(side, ROW)]))
-            table = _merged(contract.schema, batch, messages)
-            tables.check_rows(contract, pl.DataFrame(table), str(path))
-            writer.write(table)
-
-
-def _merged(schema: pa.Schema, numbers: pl.DataFrame, text: dict[str, pa.Array]) -> pa.Table:
-    """The columns of `schema`: text where there is one, else numbers."""
-    narrow = numbers.select(name for name in schema.names if name not in text).to_arrow()
-    columns = [text[field.name] if field.name in text else narrow[field.name] for field in schema]
-    return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
-
-
-def similarities(numbers: pl.DataFrame, responses: dict[str, list[Path]]) -> pl.Series:
-    """How alike the two texts of each pair are (see `measure.similarity`), read in a pass of its own."""
-    texts = {side: LadderColumn(responses, tables.RESPONSE) for side in SIDES}
-    found = [pl.Series(SIMILARITY, [], dtype=pl.Float64)]
-    for batch in numbers.iter_slices(BATCH):
-        two = (pl.Series(texts[side].take(batch[of(side, MODEL)], batch[of(side, ROW)])) for side in SIDES)
-        found.append(measure.similarity(*two).alias(SIMILARITY))
-    return pl.concat(found)
-
-
-def pair_numbers(pairs: Path, responses: dict[str, list[Path]], sides: Collection[str] = ()) -> pl.DataFrame:
-    """The pairs without their text, what is known of the texts, and both sides' values of the measures in `sides`."""
-    text = {side: tables.last_text(side) for side in SIDES}
-    wanted = [name for name in measure.OF_TEXT if name in sides]
-    narrow = [
-        pl.DataFrame(group).select(
-            pl.exclude([PROMPT, *SIDES]),
-            *((text[side].str.strip_chars() == "").alias(of(side, EMPTY)) for side in SIDES),
-            (text[CHOSEN] == text[REJECTED]).alias(SAME_TEXT),
-            *(measure.of_text(name, text[side]).alias(of(side, name)) for name in wanted for side in SIDES),
-        )
-        for group in groups(pairs, without=(PROMPT,))
-    ]
-    numbers = pl.concat(narrow)
-    for side in SIDES if PROMPT_TOKENS in sides else ():
-        numbers = _with_prompt_tokens(numbers, side, responses)
-    return numbers
-
-
-def _with_prompt_tokens(numbers: pl.DataFrame, side: str, responses: dict[str, list[Path]]) -> pl.DataFrame:
-    columns = [*tables.RESPONSES.key, PROMPT_TOKENS]
-    counted = pl.concat(read_columns(path, columns) for paths in responses.values() for path in paths)
-    named = counted.rename({name: of(side, name) for name in columns if name != PROMPT_ID})
-    key = [PROMPT_ID, of(side, MODEL), of(side, SAMPLE)]
-    return numbers.join(named, on=key, how="left", maintain_order="left")
-
-
-class LadderColumn:
-    """One column of all rungs' parts, addressed by rung and row."""
-
-    def __init__(self, responses: dict[str, list[Path]], column: str) -> None:
-        self._rungs = {rung: TextColumn(files, column) for rung, files in responses.items()}
-
-    def take(self, models: pl.Series, rows: pl.Series) -> pa.Array:
-        """One value per row, in that order, whatever rungs they come from."""
-        found, places = [], []
-        for rung in models.unique(maintain_order=True):
-            here = (models == rung).arg_true()
-            found.append(self._rungs[rung].take(rows.gather(here)))
-            places.append(here)
-        if len(found) == 1:
-            return found[0]
-        return pa.chunked_array(found).take(pl.concat(places).arg_sort().to_arrow()).combine_chunks()
-
-
-def assistant_turns(texts: pa.Array) -> pa.Array:
-    """Each text as a list of one assistant message."""
-    height = len(texts)
-    turns = pa.StructArray.from_arrays([pa.repeat("assistant", height), texts.cast(pa.string())], [ROLE, CONTENT])
-    return pa.ListArray.from_arrays(pl.int_range(height + 1, dtype=pl.Int32, eager=True).to_arrow(), turns)
-
-
-def redrop(path: Path, dropped: pl.Series) -> None:
-    """Give every row of a pairs file a new `dropped_by`; the text streams past."""
-    with open_parquet(path) as file:
-        schema = file.schema_arrow.remove_metadata()
-    at = 0
-    with writing(path, schema) as writer:
-        for group in groups(path):
-            here = dropped.slice(at, group.num_rows).to_arrow().cast(pa.string())
-            writer.write(group.set_column(schema.get_field_index(DROPPED_BY), DROPPED_BY, here))
-            at += group.num_rows
 
 
 def in_test(share: float) -> pl.Expr:
@@ -162,24 +42,8 @@ class Split(NamedTuple):
     bytes: int  # of the rows as Arrow
     file_bytes: int
     digest: str  # SHA-256 over the files, in order
-
-
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `folder` when the block ends well."""
-    new, old = folder.with_name(f".tmp-{folder.name}"), folder.with_name(f".tmp-old-{folder.name}")
-    with disk(folder):
-        for left_over in (new, old):
-            shutil.rmtree(left_over, ignore_errors=True)
-        new.mkdir(parents=True)
-        try:
-            yield new
-            if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+    content: str  # hash of the rows, whatever files they lie in (see `content`)
+    features: list[dict[str, Any]]  # the columns, as a card's dataset_info states them
 
 
 def default_columns(names: list[str]) -> list[str]:
@@ -202,8 +66,13 @@ def write_default(folder: Path, pairs: Path, holdout: float) -> list[Split]:
     return [split for into in shards.values() if (split := into.close()).rows]
 
 
-def places(prompts: Path, responses: dict[str, list[Path]], samples: dict[str, int]) -> pl.DataFrame:
-    """Where each response of a collected prompt lies and all but its text, in order of prompt, rung and sample."""
+def places(
+    prompts: Path, responses: dict[str, list[Path]], samples: dict[str, int], scores: dict[str, pl.DataFrame]
+) -> pl.DataFrame:
+    """Where each response of a collected prompt lies and all but its text, in order of prompt, rung and sample.
+
+    `scores` by scorer, one column of its name beside the response's key.
+    """
     order = read_columns(prompts, [PROMPT_ID]).select(tables.id_number()).with_row_index(ORDER)
     narrow = [name for name in tables.RESPONSES.schema.names if name not in (tables.RESPONSE, MODEL)]
     rungs, frames = pl.Enum(list(responses)), []
@@ -212,23 +81,31 @@ def places(prompts: Path, responses: dict[str, list[Path]], samples: dict[str, i
         rows = rows.filter(pl.col(SAMPLE) < samples[rung]).with_columns(tables.id_number())
         rows = rows.with_columns(pl.lit(rung, rungs).alias(MODEL), pl.col(tables.FINISH).cast(ENDS))
         frames.append(rows.join(order, on=PROMPT_ID).drop(PROMPT_ID))
-    return pl.concat(frames).sort(ORDER, MODEL, SAMPLE)
+    found = pl.concat(frames)
+    key = [ORDER, MODEL, SAMPLE]
+    for scorer, given in scores.items():
+        here = given.filter(pl.col(MODEL).is_in(list(responses)))  # not of a rung that the recipe no longer has
+        here = here.with_columns(tables.id_number(), pl.col(MODEL).cast(rungs)).join(order, on=PROMPT_ID)
+        found = found.join(here.select(*key, pl.col(scorer).alias(tables.scored(scorer))), on=key, how="left")
+    return found.sort(key)
 
 
 def write_ladder(folder: Path, prompts: Path, places: pl.DataFrame, responses: dict[str, list[Path]]) -> Split:
     """Every response (failed ones with their reason) as config `ladder`, in order of prompt, rung and sample.
 
-    `places` has one row per response: its place and all of it but the text.
+    `places` has one row per response: its place and all of it but the text, scores last.
     """
     kept = [name for name in tables.RESPONSES.schema.names if name != PROMPT_ID]
     schema = pa.schema([*tables.PROMPTS.schema, *(tables.RESPONSES.schema.field(name) for name in kept)])
     schema = schema.remove(schema.get_field_index(tables.META))
+    for name in places.columns:
+        schema = schema.append(pa.field(name, pa.float64())) if name.startswith(tables.scored("")) else schema
     shards = Shards(folder, LADDER, TRAIN)
     known = read_columns(prompts, [PROMPT_ID, tables.POOL])
     asked, texts = TextColumn([prompts], PROMPT), LadderColumn(responses, tables.RESPONSE)
     for batch in places.iter_slices(BATCH):
         text = {PROMPT: asked.take(batch[ORDER]), tables.RESPONSE: texts.take(batch[MODEL], batch[ROW])}
-        shards.write(_merged(schema, batch.hstack(known[batch[ORDER]]), text))
+        shards.write(merged(schema, batch.hstack(known[batch[ORDER]]), text))
     return shards.close()
 
 
@@ -241,16 +118,19 @@ class Shards:
         self._data.mkdir(parents=True, exist_ok=True)
         self._shards: list[Path] = []
         self._writer: Writer | None = None
-        self._rows = self._bytes = 0
+        self._content, self._bytes = Content(), 0
+        self._schema = pa.schema([])
 
     def write(self, table: pa.Table) -> None:
         if self._writer is None or self._writer.bytes > SHARD_BYTES:
             if self._writer:
                 self._writer.close()
             self._shards.append(self._data / f"{self._split}-{len(self._shards):05d}")
-            self._writer = Writer(self._shards[-1], table.schema.remove_metadata())
+            self._schema = table.schema.remove_metadata()
+            self._writer = Writer(self._shards[-1], self._schema)
         self._writer.write(table)
-        self._rows, self._bytes = self._rows + table.num_rows, self._bytes + table.nbytes
+        self._content.add(table)
+        self._bytes += table.nbytes
 
     def close(self) -> Split:
         if self._writer:
@@ -263,4 +143,21 @@ class Shards:
                     digest.update(block)
         files = [str(path.relative_to(self._folder)) for path in named]
         size = sum(path.stat().st_size for path in named)
-        return Split(self._config, self._split, self._rows, files, self._bytes, size, digest.hexdigest())
+        return Split(
+            *(self._config, self._split, self._content.rows, files, self._bytes, size, digest.hexdigest()),
+            *(self._content.hexdigest(), [feature(field) for field in self._schema]),
+        )
+
+
+def feature(field: pa.Field) -> dict[str, Any]:
+    """A column as `dataset_info.features` has it: a name, and a dtype, a list or a struct."""
+    return {"name": field.name} | _kind(field.type)
+
+
+def _kind(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(kind):
+        inner = _kind(kind.value_type)
+        return {"list": inner["struct"] if "struct" in inner else inner["dtype"]}
+    if pa.types.is_struct(kind):
+        return {"struct": [feature(field) for field in kind]}
+    return {"dtype": {"double": "float64"}.get(str(kind), str(kind))}

@@ -9,6 +9,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from deltadata.errors import DeltadataError, OutsideError, UserError, need
@@ -16,7 +17,8 @@ from deltadata.layouts import column_of
 
 PREFIX = "hf:"
 _FORM = "hf:owner/dataset[@revision][:config][:split]"
-_LOGIN = "accept the terms on its page, then `hf auth login` or set HF_TOKEN"
+LOGIN = "`hf auth login` or set HF_TOKEN"
+ACCEPT = f"accept the terms on its page, then {LOGIN}"
 _SPEC = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^:]+))?(:(?P<config>[^:]*))?(:(?P<split>[^:]+))?")
 
 
@@ -27,32 +29,58 @@ def _spec(path: str) -> dict[str, str | None]:
     return match.groupdict()
 
 
+@contextmanager
+def asking(
+    where: str, kept: str = "nothing was written", access: str = ACCEPT, revision: str | None = None
+) -> Iterator[None]:
+    """What the Hub's clients raise, as ours: UserError where the user can cure it, OutsideError where he must wait.
+
+    `kept` is what stands for all that; `access` is the cure where the Hub refuses.
+    """
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError as problem:
+        raise UserError(str(problem), where=where, cure=_FORM) from None
+    except errors.LocalTokenNotFoundError:
+        raise UserError("no token for the Hub", where=where, cure=LOGIN) from None
+    except errors.GatedRepoError:
+        raise UserError("a gated dataset", where=where, cure=access) from None
+    except errors.RepositoryNotFoundError:
+        cure = f"check the name; if it is private, {LOGIN}"
+        raise UserError("no such dataset on the Hub", where=where, cure=cure) from None
+    except errors.RevisionNotFoundError:
+        cure = "give one of its branches, tags or commits"
+        raise UserError(f"the dataset has no revision {revision!r}", where=where, cure=cure) from None
+    except failures() as problem:
+        raise failed(where, problem, kept, access) from None
+
+
+def _info(path: str) -> Any:
+    from huggingface_hub import HfApi
+
+    spec = _spec(path)
+    with asking(path, revision=spec["revision"]):
+        return HfApi().dataset_info(spec["repo"] or "", revision=spec["revision"])
+
+
 def commit(path: str) -> str:
     """The commit that a Hub address stands for now.
 
     Raises UserError when there is no such dataset or no access to it, OutsideError when the Hub does not answer.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-
-    spec = _spec(path)
-    try:
-        return str(HfApi().dataset_info(spec["repo"] or "", revision=spec["revision"]).sha)
-    except HFValidationError as problem:
-        raise UserError(str(problem), where=path, cure=_FORM) from None
-    except GatedRepoError:
-        raise UserError("a gated dataset", where=path, cure=_LOGIN) from None
-    except RepositoryNotFoundError:
-        cure = "check the name; if it is private, `hf auth login` or set HF_TOKEN"
-        raise UserError("no such dataset on the Hub", where=path, cure=cure) from None
-    except RevisionNotFoundError:
-        what = f"the dataset has no revision {spec['revision']!r}"
-        raise UserError(what, where=path, cure="give one of its branches, tags or commits") from None
-    except _failures() as problem:
-        raise _failed(path, problem) from None
+    return str(_info(path).sha)
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def licence(path: str) -> str | None:
+    """The licence that the dataset's card states. Raises as `commit` does."""
+    card = _info(path).card_data
+    told = card.get("license") if card else None
+    return str(told[0] if isinstance(told, list) else told) if told else None
+
+
+def failures() -> tuple[type[Exception], ...]:
     """What the Hub's clients raise when the Hub or the network fails."""
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -60,14 +88,25 @@ def _failures() -> tuple[type[Exception], ...]:
     return tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
 
 
-def _failed(path: str, problem: BaseException) -> DeltadataError:
-    said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-    if getattr(getattr(problem, "response", None), "status_code", None) in (401, 403):
-        return UserError(f"the Hub refuses: {said}", where=path, cure=_LOGIN)
+def status(problem: BaseException) -> int | None:
+    """The Hub's answer, if it gave one."""
+    found = getattr(getattr(problem, "response", None), "status_code", None)
+    return found if isinstance(found, int) else None
+
+
+def said(problem: BaseException) -> str:
+    """The first line of it, without what follows an address: that may be a signature."""
+    text = (str(problem.__cause__ or problem).strip() or type(problem).__name__).splitlines()[0]
+    return re.sub(r"\?\S+", "?...", text)
+
+
+def failed(where: str, problem: BaseException, kept: str, access: str = ACCEPT) -> DeltadataError:
+    if status(problem) in (401, 403):
+        return UserError(f"the Hub refuses: {said(problem)}", where=where, cure=access)
     return OutsideError(
-        f"the Hub did not answer: {said}",
-        where=path,
-        cure="nothing was written; check the network and HF_ENDPOINT, then run the same command again",
+        f"the Hub did not answer: {said(problem)}",
+        where=where,
+        cure=f"{kept}; check the network and HF_ENDPOINT, then run the same command again",
     )
 
 
@@ -109,7 +148,7 @@ def rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[str, dict
             number += 1
             yield f"{where} row {number}", value
     except DatasetNotFoundError as problem:  # gated: anyone sees the commit, not the files
-        raise UserError(str(problem), where=path, cure=_LOGIN) from None
+        raise UserError(str(problem), where=path, cure=ACCEPT) from None
     except (ValueError, TypeError, DatasetsError) as problem:  # an unknown config or split, columns that do not fit
         here = f"{where} row {number + 1}" if number else path
         said = " ".join(str(problem).split())
@@ -117,5 +156,5 @@ def rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[str, dict
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
         said = f"a compressed file of it is broken or cut short: {problem}"
         raise UserError(said, where=f"{where} row {number + 1}", cure="give a revision that is whole") from None
-    except _failures() as problem:
-        raise _failed(where, problem) from None
+    except failures() as problem:
+        raise failed(where, problem, "nothing was written") from None

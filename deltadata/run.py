@@ -17,14 +17,14 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from deltadata import card, dataset, filter, pair, parts, recipe, reports, score, tables
+from deltadata import card, filter, hub, pair, pair_text, parts, publish, reports, score, tables
 from deltadata.collect import LEFT_OUT, LEFT_OUT_FILE, collected, made_from, told
 from deltadata.errors import UserError
 from deltadata.generate import drifts, generate
 from deltadata.job import DATASET, FILTER, PAIRS, PROMPTS, Job, drift, refuse_drift, settled
 from deltadata.parquet import read_columns, writing
 from deltadata.sections import Score
-from deltadata.store import RECORD, changes, made, write_json
+from deltadata.store import changes, write_json
 from deltadata.tables import DROPPED_BY, POOL, PROMPT_ID, SIMILARITY, fingerprint
 
 
@@ -33,12 +33,14 @@ def run_collect(job: Job) -> bool:
 
     A recipe or a pool that only adds prompts is no drift: those that were there stay, row for row.
     """
-    spec = {"collect": job.recipe.collect.model_dump(), "seed": job.recipe.seed}
+    unshaping = {"pools": {"__all__": {"license"}}}
+    spec = {"collect": job.recipe.collect.model_dump(exclude=unshaping), "seed": job.recipe.seed}
     inputs = made_from(job.recipe, job.recipe_dir)
     state = job.run.state(PROMPTS, spec, inputs, job.prompts_file)
     if state == "done":
         return False
     began = time.monotonic()
+    known = {pool.name: hub.licence(pool.path) for pool in job.recipe.collect.pools if pool.path.startswith(hub.PREFIX)}
     with collected(job.recipe, job.recipe_dir, job.run.path) as found:
         if not any(pool["taken"] for pool in found.pools):
             raise _no_prompt(found.pools)
@@ -63,7 +65,8 @@ def run_collect(job: Job) -> bool:
         aside.unlink(missing_ok=True)
     for pool in found.pools:
         job.progress.note(f"pool {pool['name']}: " + ", ".join(f"{n} {what}" for what, n in told(pool).items()))
-    facts = {"pools": found.pools, "contamination": found.contamination}
+    pools = [pool | ({"license": known[pool["name"]]} if pool["name"] in known else {}) for pool in found.pools]
+    facts = {"pools": pools, "contamination": found.contamination}
     files = [job.prompts_file, job.run.path / LEFT_OUT_FILE]
     job.run.finish(PROMPTS, frame.height, time.monotonic() - began, spec, inputs, facts, files)
     return True
@@ -163,7 +166,7 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
     numbers = numbers.with_columns(filter.dropped_by(numbers, used))
     job.run.forget(FILTER)
     contract = tables.pairs(pair.measures(job.recipe), [rule.name for rule in used])
-    dataset.write_pairs(job.pairs_file, contract, numbers, job.prompts_file, _files(ladder))
+    pair_text.write_pairs(job.pairs_file, contract, numbers, job.prompts_file, _files(ladder))
     facts["prompts_without_pair"] = job.run.record[PROMPTS].rows - numbers[PROMPT_ID].n_unique()
     job.run.finish(PAIRS, numbers.height, time.monotonic() - began, spec, inputs, facts)
     if also_filter:
@@ -185,7 +188,7 @@ def _paired(job: Job, ladder: dict[str, parts.Parts], sides: set[str]) -> tuple[
     facts = {"characters": pair.mean_characters(numbers)}
     numbers = pair.pair(numbers, job.recipe, sides)
     if SIMILARITY in pair.measures(job.recipe):
-        numbers = numbers.with_columns(dataset.similarities(numbers, _files(ladder)))
+        numbers = numbers.with_columns(pair_text.similarities(numbers, _files(ladder)))
     return numbers, facts
 
 
@@ -203,7 +206,7 @@ def run_filter(job: Job) -> bool:
     began = time.monotonic()
     numbers = would_filter(job)
     job.run.forget(FILTER)
-    dataset.redrop(job.pairs_file, numbers[DROPPED_BY])
+    pair_text.redrop(job.pairs_file, numbers[DROPPED_BY])
     _finish_filter(job, numbers, rules, time.monotonic() - began)
     return True
 
@@ -224,7 +227,7 @@ def would_filter(job: Job) -> pl.DataFrame:
     job.need(PAIRS, "pair")
     _refuse_other_pairs(job)
     rules = filter.rules(job.recipe)
-    numbers = dataset.pair_numbers(job.pairs_file, _files(job.ladder()), filter.sides(rules))
+    numbers = pair_text.pair_numbers(job.pairs_file, _files(job.ladder()), filter.sides(rules))
     return numbers.with_columns(filter.dropped_by(numbers, rules))
 
 
@@ -246,60 +249,7 @@ def _finish_filter(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule], se
     kept = numbers[DROPPED_BY].null_count()
     inputs = {"pairs": job.run.record[PAIRS].fingerprint}
     job.run.finish(FILTER, kept, seconds, _filter_spec(job), inputs, facts, [job.pairs_file])
-
-
-def _dataset_spec(job: Job) -> dict[str, Any]:
-    return {"holdout": job.recipe.holdout}
-
-
-def run_dataset(job: Job) -> bool:
-    """Pairs and responses to dataset/: what a push uploads."""
-    ladder = job.ladder()
-    spec = _dataset_spec(job)
-    inputs = {
-        "filter": job.run.record[FILTER].fingerprint,
-        "ladder": [of_rung.inputs for of_rung in ladder.values()],
-        # The card and recipe.yaml say things no row depends on (a licence, say): they follow the recipe, too.
-        "recipe": fingerprint(job.recipe.model_dump(mode="json", exclude={"runtime", "train"})),
-    }
-    folder = job.made(DATASET)
-    if settled(job, DATASET, spec, inputs):
-        return False
-    began = time.monotonic()
-    job.run.forget(DATASET)
-    files = _files(ladder)
-    with dataset.replacing(folder) as new:
-        splits = dataset.write_default(new, job.pairs_file, job.recipe.holdout)
-        if not splits:
-            raise _nothing_kept(job)
-        places = dataset.places(job.prompts_file, files, pair.samples(job.recipe))
-        splits.append(dataset.write_ladder(new, job.prompts_file, places, files))
-        facts = {"splits": [split._asdict() for split in splits]}
-        page = card.render(card.facts(job.recipe, job.run.record, facts["splits"]))
-        (new / "README.md").write_text(page, encoding="utf-8")
-        (new / "recipe.yaml").write_text(recipe.dump(job.recipe, published=True), encoding="utf-8")
-        rows = sum(split.rows for split in splits if split.config == dataset.DEFAULT)
-        sizes = {f"{folder.name}/{path.relative_to(new)}": path.stat().st_size for path in new.rglob("*.*")}
-        job.run.record[DATASET] = made(rows, time.monotonic() - began, spec, inputs, facts, sizes)
-        write_json(new / RECORD, job.run.told())
-    job.run.save()
-    return True
-
-
-def _nothing_kept(job: Job) -> UserError:
-    if not job.run.record[PAIRS].rows:
-        return UserError(
-            "no prompt has an answer from both rungs of a pairing",
-            where=str(job.run.path / tables.RESPONSES.name),
-            cure=f"see why with: deltadata show {job.run.path} responses/{job.recipe.generate.rungs[-1].name}",
-        )
-    dropped = ", ".join(f"{rule} {count}" for rule, count in job.run.record[FILTER].facts["funnel"].items() if count)
-    return UserError(
-        f"every pair was dropped ({dropped})",
-        where="filter.rules",
-        cure="loosen the filter and add --overwrite; nothing is generated again"
-        + ("; dataset/ still holds the former rows" if job.made(DATASET).exists() else ""),
-    )
+    reports.remove(job.run.path)  # that of other pairs
 
 
 STAGES: dict[str, Callable[[Job], bool]] = {
@@ -317,12 +267,12 @@ def run_all(job: Job) -> bool:
     pair.planned(job.recipe)
     drifted = drifts(job.run, job.recipe, job.recipe_dir)
     specs = [(tables.scores_name(asked.name), score.spec_of(asked)) for asked in job.recipe.score]
-    specs += [(PAIRS, _pair_spec(job)), (FILTER, _filter_spec(job)), (DATASET, _dataset_spec(job))]
+    specs += [(PAIRS, _pair_spec(job)), (FILTER, _filter_spec(job)), (DATASET, publish.spec_of(job))]
     for table, spec in specs:
         drifted += drift(job, table, spec)
     if drifted and not job.overwrite:  # all of it at once, and before anything takes time
         job.run.refuse_drift(drifted)
     done = [run_collect(job)]
     score.refuse_early(job.run.path, job.recipe, job.recipe_dir)
-    done += [run_generate(job), run_score(job), run_pair(job, also_filter=True), run_filter(job), run_dataset(job)]
+    done += [run_generate(job), run_score(job), run_pair(job, also_filter=True), run_filter(job), publish.publish(job)]
     return any(done)

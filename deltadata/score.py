@@ -47,7 +47,7 @@ def folder(run: Path, scorer: str) -> Path:
 def spec_of(asked: Score) -> dict[str, Any]:
     """The fields that shape a scorer's numbers."""
     idle = {"form", "column"} if asked.scores else {"scores", "prompt", "model", "score", "models"}
-    return asked.model_dump(exclude=idle)
+    return asked.model_dump(exclude=idle | {"license"})
 
 
 def inputs_of(asked: Score, recipe_dir: Path) -> dict[str, Any]:

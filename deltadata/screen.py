@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -129,6 +130,21 @@ class Screen:
             shown = [_short(before["mean"]), _short(after["mean"])]
             shown += [_percent(before["agreement"]), _percent(after["agreement"])]
             table.add_row(step["rule"], str(step["dropped"]), str(left), *shown)
+        self.console.print(table)
+
+    def tree(self, folder: Path, files: dict[str, int]) -> None:
+        """What a push sends."""
+        table = _table(f"{folder}, {sum(files.values()) / 1e6:.1f} MB", "file", ("bytes",))
+        for name, size in files.items():
+            table.add_row(name, f"{size:,}")
+        self.console.print(table)
+
+    def proof(self, rows: list[dict[str, Any]]) -> None:
+        """What came back from the Hub."""
+        table = _table("read back from the Hub", "config/split", ("how", "rows", "content", "equal"))
+        for row in rows:
+            name = f"{row['config']}/{row['split']}"
+            table.add_row(name, row["how"], f"{row['rows']:,}", row["content"], "no" if row["differs"] else "yes")
         self.console.print(table)
 
     def _more(self, rows: list[Any], what: str) -> None:

@@ -18,6 +18,7 @@ from pydantic import (
 
 from deltadata.errors import did_you_mean
 
+REPO = r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*$"
 NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"  # no dot first: temporary files have one
 
 # vLLM's SamplingParams by name; values pass through untouched. A test holds this list against the installed vLLM.
@@ -58,6 +59,8 @@ class Pool(Section):
     """at most this share of all that is taken (OLMo 3 held one pool to 0.35)"""
     keep: list[str] = []
     """columns to keep as meta"""
+    license: str | None = None
+    """the licence of the prompts, as the Hub writes it; null: what is known of a Hub dataset"""
 
 
 class Overlap(Section):
@@ -136,6 +139,7 @@ class Rung(Section):
     params: float | None = Field(default=None, gt=0)
     """parameter count"""
     license: str | None = None
+    """the licence of the model, as the Hub writes it; null: what is known of the model"""
     system: str | None = None
     """a system turn for prompts that have none; none is supplied by default, as in the paper"""
     chat_template_kwargs: dict[str, Any] = {}
@@ -237,10 +241,15 @@ class Filter(Section):
 
 
 class Push(Section):
-    repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    repo: str | None = Field(default=None, pattern=REPO)
     """owner/name on the Hub"""
     private: bool = True
+    """false, or `deltadata push --public`: everyone can read it"""
     license: str | None = None
+    """the dataset's licence, as the Hub writes it; null: the most restrictive of its parts"""
+    accept: dict[str, str] = {}
+    """parts that may not be used commercially, or whose licence is unknown, and why they may be published:
+    {responses/RUNG: reason, prompts/POOL: reason, scores/SCORER: reason}; the card prints the reason"""
 
 
 class Train(Section):
@@ -279,13 +288,15 @@ class Score(Section):
     """checks: what the kept column holds"""
     column: str = "check"
     """checks: the kept column with the check or the reference answer"""
+    license: str | None = None
+    """with `scores`: the licence of the scores, or of the model that gave them"""
 
     @model_validator(mode="after")
     def _known(self) -> Score:
         if self.scores is None and self.name not in SCORERS:
             known = did_you_mean(self.name, SCORERS)
             raise ValueError(f"name: no scorer is called {self.name!r}; {known} (or give existing `scores:`)")
-        idle = ["form", "column"] if self.scores else ["prompt", "model", "score", "models"]
+        idle = ["form", "column"] if self.scores else ["prompt", "model", "score", "models", "license"]
         for key in idle:
             if getattr(self, key) != Score.model_fields[key].default:
                 raise ValueError(f"{key}: has no effect {'with' if self.scores else 'without'} `scores`; leave it out")

@@ -79,6 +79,24 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` when the block ends well."""
+    new, old = folder.with_name(f".tmp-{folder.name}"), folder.with_name(f".tmp-old-{folder.name}")
+    with disk(folder):
+        for left_over in (new, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        new.mkdir(parents=True)
+        try:
+            yield new
+            if folder.exists():
+                folder.rename(old)
+            new.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -133,15 +151,13 @@ class Run:
     def state(self, table: str, spec: dict[str, Any], inputs: dict[str, Any], made: Path) -> str:
         """`missing` (a file gone or damaged, too), `done`, `stale` (inputs differ) or `drift` (the spec does)."""
         entry = self.record.get(table)
-        if entry is None or not made.exists() or not all(self._whole(*file) for file in entry.files.items()):
+        if entry is None or not made.exists() or not all(
+            whole(self.path / name, size) for name, size in entry.files.items()
+        ):
             return "missing"
         if entry.spec != spec:
             return "drift"
         return "done" if entry.inputs == inputs else "stale"
-
-    def _whole(self, name: str, size: int) -> bool:
-        path = self.path / name
-        return path.is_file() and path.stat().st_size == size
 
     def entry(self, table: str, cure: str) -> Entry:
         """A finished table's record. Raises UserError with the `cure` when it is not finished."""
@@ -187,6 +203,11 @@ class Run:
     def save(self) -> None:
         """Write the record as it stands."""
         write_json(self.path / RECORD, self.told())
+
+
+def whole(path: Path, size: int) -> bool:
+    """Whether a file has the size that the record has of it."""
+    return path.is_file() and path.stat().st_size == size
 
 
 def versions() -> dict[str, str]:

@@ -144,6 +144,11 @@ def scores_name(scorer: str) -> str:
     return f"{SCORES.name}/{scorer}"
 
 
+def scored(scorer: str) -> str:
+    """The published ladder's column of a scorer's scores."""
+    return f"{SCORE}_{scorer}"
+
+
 def last_text(column: str) -> pl.Expr:
     """The text of the last message of a messages column."""
     return pl.col(column).list.last().struct.field(CONTENT)

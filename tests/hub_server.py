@@ -1,65 +1,113 @@
-"""A Hub on loopback, in memory: as much of the real one as its clients ask for when they read datasets.
+"""A Hub on loopback, in memory: as much of the real one as its clients ask for when they read and write repositories.
 
     with serving() as hub:
-        sha = hub.commit("me/pool", {"data.jsonl": b"..."})
-        subprocess.run([sys.executable, "-c", "..."], env=client_env(hub.url, tmp_path), check=True)
+        hub.user("hf_write")  # a token of "me"; without a token the Hub is read-only
+        hub.faults.append(Fault("PUT /lfs/", cut=0.5))  # the next upload breaks off half-way
+        sha = hub.commit("me/pool", {"data.jsonl": b"..."})  # as if it had been pushed before
+        subprocess.run([...], env=client_env(hub.url, tmp_path, "hf_write"), check=True)
 
 The clients read their settings when they are imported, so they run in a process of their own. `hub.fail` takes the
 status that every request is answered with, `hub.gated` the datasets that answer 403, `hub.bytes_left` how much is sent
-before the line goes dead; `hub.log` has what was asked, `hub.sent` the bytes of the answers.
+before the line goes dead; `hub.log` has what was asked, `hub.sent` the bytes of the answers, `hub.received` the bytes
+that came in of each large file. `hub.part_size` splits uploads. A model's repository is called "models/me/name".
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from hub_routes import answer
+from hub_store import Answer, Repo, Request, User, blob
 
 Files = dict[str, bytes]
 
 
-class Missing(Exception):
-    """Carries the Hub's own code: the clients tell their errors apart by it, not by the status."""
+@dataclass
+class Fault:
+    """What befalls the next `times` requests, after `skip`, whose "METHOD /path" starts like the pattern `match`.
+
+    The body is read, then: `status` and `headers` are the answer, nothing being done; `drop` closes the line, nothing
+    being done; `after` does the work and closes the line without a word. `cut` reads that share of the body and closes
+    the line. `hold` is a pause in seconds, after the share that `cut` lets in, otherwise before the body is read.
+    """
+
+    match: str
+    status: int | None = None
+    times: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+    drop: bool = False
+    cut: float | None = None
+    after: bool = False
+    hold: float = 0
+    skip: int = 0
 
 
 class Hub(ThreadingHTTPServer):
-    """Datasets by name; of each the branches and tags (name to commit) and the commits (sha to files)."""
+    """Repositories by name, users by token. `authorizations` has the headers of that name, `leaks` the requests that
+    have a known token anywhere else. `holding` is set when a fault's pause began; setting `release` ends all pauses."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.refs: dict[str, dict[str, str]] = {}
-        self.commits: dict[str, Files] = {}
+        self.lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """As it was when it started."""
+        self.repos: dict[str, Repo] = {}
+        self.users: dict[str, User] = {}
+        self.faults: list[Fault] = []
         self.gated: set[str] = set()
         self.fail: int | None = None
         self.bytes_left: int | None = None
+        self.part_size: int | None = None
         self.sent = 0
+        self.received: Counter[str] = Counter()
         self.log: list[str] = []
+        self.authorizations: list[str] = []
+        self.leaks: list[str] = []
+        self.holding, self.release = threading.Event(), threading.Event()
+
+    def user(self, token: str, name: str = "me", role: str = "write", orgs: tuple[str, ...] = ()) -> None:
+        """Make `token` known; every other one answers 401."""
+        self.users[token] = User(role, (name, *orgs))
 
     def commit(self, repo: str, files: Files, revision: str = "main") -> str:
-        """Put `files` (path to content) at `revision`; returns the commit's sha."""
-        sha = hashlib.sha1(json.dumps([repo, sorted((k, oid(v)) for k, v in files.items())]).encode()).hexdigest()
-        self.commits[sha] = files
-        self.refs.setdefault(repo, {})[revision] = sha
-        return sha
+        """Put exactly `files` (path to content) at the branch `revision`; returns the commit's sha."""
+        kept = self.repos.setdefault(repo, Repo(repo))
+        return kept.put(revision, {name: blob(name, content) for name, content in files.items()})
 
-    def at(self, repo: str, revision: str) -> tuple[str, Files]:
-        """Commit and files of a branch, tag or commit."""
-        if repo not in self.refs:
-            raise Missing("RepoNotFound")
-        sha = self.refs[repo].get(revision, revision)
-        if sha not in self.commits:
-            raise Missing("RevisionNotFound")
-        return sha, self.commits[sha]
+    def files(self, repo: str, revision: str = "main") -> Files:
+        """What is at a branch, tag, pull request or commit."""
+        return {name: file.content for name, file in self.repos[repo].files(revision).items()}
+
+    def fault(self, line: str) -> Fault:
+        """What befalls this request; nothing does most."""
+        with self.lock:
+            for fault in self.faults:
+                if fault.times and re.match(fault.match, line):
+                    if not fault.skip:
+                        fault.times -= 1
+                        return fault
+                    fault.skip -= 1
+        return Fault("")
+
+    def pause(self, seconds: float) -> None:
+        if seconds:
+            self.holding.set()
+            self.release.wait(seconds)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -67,122 +115,133 @@ class Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.server.log.append(f"{self.command} {path}")
-        if self.server.bytes_left == 0:
+        try:
+            self.serve()
+        except ConnectionError:  # the client is gone, as the tests have it
+            self.close_connection = True
+
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
+
+    def serve(self) -> None:
+        hub, line = self.server, f"{self.command} {unquote(urlsplit(self.path).path)}"
+        hub.log.append(line)
+        if hub.bytes_left == 0:
             self.close_connection = True
             return
-        if self.server.fail:
-            self.reply(self.server.fail, b"")
-            return
-        for pattern, answer in ROUTES:
-            if match := re.fullmatch(pattern, path):
-                try:
-                    answer(self, **match.groupdict())
-                except Missing as code:
-                    self.reply(404, b"", {"X-Error-Code": str(code), "X-Error-Message": str(code)})
+        fault = hub.fault(line)
+        hub.pause(fault.hold if fault.cut is None else 0)
+        body = self.read(fault.cut)
+        hub.pause(fault.hold if fault.cut is not None else 0)
+        self.watch(line, body)
+        if fault.drop or fault.cut is not None:
+            self.close_connection = True
+        elif status := fault.status or hub.fail:
+            self.reply(Answer(status, b"", fault.headers))
+        else:
+            said = self.work(body)
+            if fault.after:
+                self.close_connection = True
+            else:
+                self.reply(said)
+
+    def read(self, share: float | None) -> bytes:
+        """The body, or its first `share`; an upload's bytes are counted as they come."""
+        oid = found[1] if (found := re.match(r"/lfs/.*?/([0-9a-f]{64})", self.path)) and self.command == "PUT" else None
+        length = int(self.headers.get("Content-Length", 0))
+        chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
+        blocks = []
+        for block in self.chunks() if chunked else self.blocks(length if share is None else int(share * length)):
+            blocks.append(block)
+            if oid:
+                self.server.received[oid] += len(block)
+            if chunked and share is not None:
+                break
+        return b"".join(blocks)
+
+    def blocks(self, length: int) -> Iterator[bytes]:
+        while length:
+            block = self.rfile.read(min(length, 1 << 16))
+            if not block:
+                raise ConnectionError
+            length -= len(block)
+            yield block
+
+    def chunks(self) -> Iterator[bytes]:
+        """A chunked body; its parts are read whole."""
+        while line := self.rfile.readline():
+            if size := int(line.split(b";")[0], 16):
+                yield from self.blocks(size)
+            self.rfile.readline()
+            if not size:
                 return
-        self.reply(404, b"")
+        raise ConnectionError
 
-    do_HEAD = do_GET
+    def watch(self, line: str, body: bytes) -> None:
+        """Note tokens: where they belong and where they do not, which may be inside a file that a commit carries."""
+        self.server.authorizations += self.headers.get_all("Authorization", [])
+        others = [value for name, value in self.headers.items() if name.lower() != "authorization"]
+        files = re.findall(rb'"content": ?"([A-Za-z0-9+/]+=*)"', body) if "/commit/" in line else []
+        seen = b"\n".join([self.path.encode(), *(value.encode() for value in others), *map(b64decode, files), body])
+        if any(token.encode() in seen for token in self.server.users):
+            self.server.leaks.append(line)
 
-    def info(self, repo: str, revision: str | None) -> None:
-        sha, files = self.server.at(repo, revision or "main")
-        siblings = [{"rfilename": name} for name in files]
-        self.json({"id": repo, "sha": sha, "private": False, "gated": repo in self.server.gated, "siblings": siblings})
+    def work(self, body: bytes) -> Answer:
+        hub, asked = self.server, urlsplit(self.path)
+        given = self.headers.get("Authorization")
+        user = hub.users.get(given.removeprefix("Bearer ")) if given else None
+        if given and user is None:
+            return Answer(401, b"", {"X-Error-Message": "Invalid credentials in Authorization header"})
+        request = Request(hub, self.command, asked.path, dict(parse_qsl(asked.query)), self.headers, body, user)
+        if self.command in ("GET", "HEAD"):
+            return answer(request)
+        with hub.lock:
+            return answer(request)
 
-    def tree(self, repo: str, revision: str, folder: str | None) -> None:
-        _, files = self.server.at(repo, revision)
-        inside = f"{folder}/" if folder else ""
-        entries: dict[str, dict[str, object]] = {}
-        for name, content in files.items():
-            if name.startswith(inside):
-                head, slash, _ = name.removeprefix(inside).partition("/")
-                entry = {"type": "file", "path": name, "size": len(content), "oid": oid(content)}
-                entries[head] = {"type": "directory", "path": inside + head, "oid": oid(b"")} if slash else entry
-                if slash and "recursive=true" in self.path.lower():
-                    entries[name] = entry
-        if folder and not entries:
-            raise Missing("EntryNotFound")
-        self.json(list(entries.values()))
-
-    def resolve(self, repo: str, revision: str, name: str) -> None:
-        sha, files = self.server.at(repo, revision)
-        if repo in self.server.gated:
-            self.reply(403, b"", {"X-Error-Code": "GatedRepo"})
-            return
-        if name not in files:
-            raise Missing("EntryNotFound")
-        content = files[name]
-        facts = {"X-Repo-Commit": sha, "ETag": f'"{oid(content)}"', "Accept-Ranges": "bytes"}
-        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if asked is None:
-            self.reply(200, content, facts)
-            return
-        first, last = asked.groups()
-        start = int(first) if first else max(0, len(content) - int(last))  # a suffix may be longer than the file
-        stop = min(int(last) + 1, len(content)) if first and last else len(content)
-        if start >= len(content):
-            self.reply(416, b"", {"Content-Range": f"bytes */{len(content)}"})
-            return
-        self.reply(206, content[start:stop], facts | {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"})
-
-    def json(self, value: object) -> None:
-        self.reply(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for key, value in (headers or {}).items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
+    def reply(self, said: Answer) -> None:
+        self.send_response(said.status)
+        for name, value in said.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(said.body)))
         self.end_headers()
         if self.command != "HEAD":
-            alive = body[: self.server.bytes_left]
+            alive = said.body[: self.server.bytes_left]
             self.wfile.write(alive)
             self.server.sent += len(alive)
             if self.server.bytes_left is not None:
                 self.server.bytes_left -= len(alive)
-                self.close_connection = len(alive) < len(body)
+                self.close_connection = len(alive) < len(said.body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
 
 
-REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
-ROUTES = (
-    (rf"/api/datasets/{REPO}(/revision/(?P<revision>.+))?", Handler.info),
-    (rf"/api/datasets/{REPO}/tree/(?P<revision>[^/]+)(/(?P<folder>.+))?", Handler.tree),
-    (rf"/datasets/{REPO}/resolve/(?P<revision>[^/]+)/(?P<name>.+)", Handler.resolve),
-)
-
-
-def oid(content: bytes) -> str:
-    """The content's git id."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
 @contextmanager
 def serving() -> Iterator[Hub]:
-    """A running Hub without datasets."""
+    """A running Hub without repositories."""
     with Hub() as hub:
         thread = threading.Thread(target=hub.serve_forever, args=(0.05,))
         thread.start()
         try:
             yield hub
         finally:
+            hub.release.set()
             hub.shutdown()
             thread.join()
 
 
-def client_env(url: str, home: Path) -> dict[str, str]:
+def client_env(url: str, home: Path, token: str | None = None) -> dict[str, str]:
     """The environment of a process that takes `url` for the Hub. `home` must be fresh: its cache outlives the Hub."""
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING_FACE"))}
-    return keep | {
-        "HF_ENDPOINT": url,
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }
+    return (
+        keep
+        | ({"HF_TOKEN": token} if token else {})
+        | {
+            "HF_ENDPOINT": url,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+    )

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from ladder import LADDER, LENGTHS, do, key, numbers, recipe, small_run, write_parts, write_sources
 
-from deltadata import card, dataset, filter, pair, rules, tables
+from deltadata import card, dataset, filter, pair, pair_text, rules, store, tables
 from deltadata.errors import UserError
 from deltadata.job import Job
 from deltadata.parquet import Writer
@@ -250,6 +250,9 @@ def test_the_id_alone_decides_the_split(prompt_id: str, share: float, held_out: 
     assert frame.select(dataset.in_test(share)).to_series()[0] is held_out
 
 
+PLOTS = [f"plots/{name}.png" for name in ("agreement", "deltas", "funnel", "length")]  # those that need no scorer
+
+
 def test_holdout_zero_writes_no_test_file(other: Path) -> None:
     """No empty split appears, in the files, the card or what is loaded."""
     do(other, small_run(holdout=0), overwrite=True)
@@ -258,6 +261,7 @@ def test_holdout_zero_writes_no_test_file(other: Path) -> None:
         "dataset/README.md",
         "dataset/data/default/train-00000-of-00001.parquet",
         "dataset/data/ladder/train-00000-of-00001.parquet",
+        *(f"dataset/{plot}" for plot in PLOTS),
         "dataset/recipe.yaml",
         "dataset/record.json",
     ]
@@ -273,6 +277,7 @@ def test_the_folder_is_what_a_push_uploads(done: Job) -> None:
         "data/default/test-00000-of-00001.parquet",
         "data/default/train-00000-of-00001.parquet",
         "data/ladder/train-00000-of-00001.parquet",
+        *PLOTS,
         "recipe.yaml",
         "record.json",
     ]
@@ -479,7 +484,7 @@ CONTRACT = tables.pairs(pair.measures(recipe()), [*rules.RULES, filter.WHERE])
 def test_every_pair_gets_the_text_of_its_own_sides(tmp_path: Path) -> None:
     """Sides that change rung from row to row, over parts of two rows, hold the responses that their keys name."""
     found, prompts, files = hand_written(tmp_path)
-    dataset.write_pairs(tmp_path / "pairs.parquet", CONTRACT, found, prompts, files)
+    pair_text.write_pairs(tmp_path / "pairs.parquet", CONTRACT, found, prompts, files)
     texts = {(row.prompt, row.model, row.sample): row.text for row in LADDER}
     rows = rows_of(tmp_path / "pairs.parquet")
     assert len(rows) == 9
@@ -496,12 +501,12 @@ def test_pairs_that_break_the_contract_leave_the_file_as_it_was(tmp_path: Path) 
     """A key that stands twice, and a kept pair of equal texts, are refused before anything is replaced."""
     found, prompts, files = hand_written(tmp_path)
     path = tmp_path / "pairs.parquet"
-    dataset.write_pairs(path, CONTRACT, found, prompts, files)
+    pair_text.write_pairs(path, CONTRACT, found, prompts, files)
     before = path.read_bytes()
     with pytest.raises(BrokenTable, match="is unique"):
-        dataset.write_pairs(path, CONTRACT, pl.concat([found, found[:1]]), prompts, files)
+        pair_text.write_pairs(path, CONTRACT, pl.concat([found, found[:1]]), prompts, files)
     with pytest.raises(BrokenTable, match="kept texts differ"):
-        dataset.write_pairs(path, CONTRACT, found.with_columns(dropped_by=pl.lit(None, pl.String)), prompts, files)
+        pair_text.write_pairs(path, CONTRACT, found.with_columns(dropped_by=pl.lit(None, pl.String)), prompts, files)
     assert path.read_bytes() == before
     assert {entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")} == set()
 
@@ -509,13 +514,13 @@ def test_pairs_that_break_the_contract_leave_the_file_as_it_was(tmp_path: Path) 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     """What fails half way leaves the old folder; what ends well leaves only the new one."""
     folder = tmp_path / "dataset"
-    with dataset.replacing(folder) as new:
+    with store.replacing(folder) as new:
         (new / "one").write_text("1")
-    with pytest.raises(ZeroDivisionError), dataset.replacing(folder) as new:
+    with pytest.raises(ZeroDivisionError), store.replacing(folder) as new:
         (new / "two").write_text("2")
         raise ZeroDivisionError
     assert [path.name for path in tmp_path.rglob("*")] == ["dataset", "one"]
-    with dataset.replacing(folder) as new:
+    with store.replacing(folder) as new:
         (new / "three").write_text("3")
     assert [path.name for path in tmp_path.rglob("*")] == ["dataset", "three"]
 

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "deltadata"
 # From the bottom up. A module may import its own row and those below it.
 ROWS = {
     "base": ["__init__", "errors", "tables", "strict", "sections", "recipe", "layouts", "files"],
-    "seams": ["engines", "scorers", "models", "convert", "hub"],
+    "seams": ["languages", "engines", "scorers", "models", "convert", "hub"],
     "pure": [
         "asked",
         "mix",
@@ -25,12 +25,12 @@ ROWS = {
         "overlap",
         "prompt_rules",
         "tags",
-        *("measure", "pair", "rules", "filter", "card"),
+        *("measure", "pair", "rules", "filter", "licences", "card"),
         *("report", "agreement", "findings", "spread", "scored", "sheet", "pictures", "page"),
     ],
-    "run": ["packs", "store", "parquet", "rows", "parts"],
-    "effects": ["spool", "collect", "imported", "generate", "imported_scores", "score", "dataset"],
-    "shell": ["job", "reports", "run", "screen", "show", "cli", "__main__"],
+    "run": ["packs", "store", "parquet", "content", "rows", "parts"],
+    "effects": ["spool", "collect", "imported", "generate", "imported_scores", "score", "pair_text", "dataset"],
+    "shell": ["job", "reports", "publish", "run", "verify", "remote", "push", "pull", "screen", "show", "cli", "__main__"],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
 HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid"}

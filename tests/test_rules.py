@@ -32,7 +32,7 @@ from ladder import (
 )
 from polars.testing import assert_frame_equal
 
-from deltadata import dataset, filter, measure, pair, rules, tables
+from deltadata import filter, measure, pair, pair_text, rules, tables
 from deltadata.errors import UserError
 
 MEASURES = ["tokens", "characters", "response_ratio"]
@@ -266,8 +266,8 @@ def test_both_roads_give_the_same_numbers(texts: list[str], counts: list[Any], c
         first = first.with_columns(filter.dropped_by(first, filter.rules(recipe(filter={"rules": []}))))
         write_prompts(Path(folder) / "prompts.parquet")
         contract = tables.pairs(pair.measures(made_by), [*rules.ALWAYS])
-        dataset.write_pairs(Path(folder) / "pairs.parquet", contract, first, Path(folder) / "prompts.parquet", files)
-        second = dataset.pair_numbers(Path(folder) / "pairs.parquet", files, ALSO)
+        pair_text.write_pairs(Path(folder) / "pairs.parquet", contract, first, Path(folder) / "prompts.parquet", files)
+        second = pair_text.pair_numbers(Path(folder) / "pairs.parquet", files, ALSO)
     wanted = [f"{side}_{name}" for side in BOTH for name in sorted(ALSO)]
     wanted += [f"{side}_is_empty" for side in BOTH] + ["same_text", "delta_characters", "dropped_by"]
     assert first.height == 12
