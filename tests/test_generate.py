@@ -353,7 +353,7 @@ def test_a_full_disk_ends_with_exit_3_and_nothing_corrupt(tmp_path: Path):
 def test_seeds_are_fixed_by_prompt_and_sample_alone(tmp_path: Path):
     """Both rungs get the same seed for the same prompt; samples differ; another recipe seed changes all."""
     project = Project(tmp_path, prompts=3)
-    project.recipe["generate"]["sampling"] = {"samples": 2}
+    project.recipe["generate"]["sampling"] = {"samples": 2, "temperature": 1.0}
     project.run()
     seeds = [line.split() for line in project.log.read_text().splitlines()]
     of = {model: [seed for name, seed in seeds if name == model] for model in ("a", "b")}
