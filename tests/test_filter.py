@@ -227,6 +227,8 @@ def test_a_mistaken_rule_is_refused_with_its_cure(rule: Any, where: str, what: s
 ODD_SQL = [
     ("chosen_tokns < 3", "no column is called 'chosen_tokns'", "did you mean 'chosen_tokens'?"),
     ("chosen = 'yes'", "no column is called 'chosen'", "did you mean 'chosen_code'?"),
+    ('chosen_model = "strong"', "no column is called 'strong'", "text goes in single quotes: 'strong'"),
+    ('"chosen_tokns" < 3', "no column is called 'chosen_tokns'", "text goes in single quotes: 'chosen_tokns'; did you"),
     ("dropped_by IS NULL", "no column is called 'dropped_by'", "known are: prompt_id"),
     ("chosen_is_empty", "no column is called 'chosen_is_empty'", "did you mean"),
     ("select 1", "not an SQL expression", "e.g."),
