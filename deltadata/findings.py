@@ -7,7 +7,7 @@ A finding is {"kind", "text", "level"}: good, warn or note. An interval that hol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -64,7 +64,7 @@ def verdict(limits: list[float] | None, n: int) -> str:
     return "holds" if limits[0] > 0.5 else "inverts" if limits[1] < 0.5 else "undecided"
 
 
-def step(upper: Tree, lower: Tree, scorer: str) -> str:
+def step(upper: Mapping[str, Any], lower: Mapping[str, Any], scorer: str) -> str:
     """What two rungs' strengths say of their order: holds or inverts where the intervals lie apart, else undecided;
     equal; few where there are too few scores to say, or no strength."""
     values, limits = ([rung[key][scorer] for rung in (upper, lower)] for key in ("strength", "strength_ci95"))

@@ -7,15 +7,14 @@ plots/*.png; the same figures as SVG stand in the page, where their colours foll
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from deltadata import sheet
-from deltadata.findings import FEW, step, verdict
+from deltadata import headings, sheet
+from deltadata.findings import FEW
 from deltadata.page import count, percent, signed
 from deltadata.sheet import GREY, INK, LINE, MUTED, NEGATIVE, POSITIVE, Array, Panel
 from deltadata.tables import CHOSEN, MODEL, PROMPT_ID, REJECTED, SAMPLE, delta, of
@@ -52,7 +51,7 @@ def _deltas(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     drawn, lead = report["pairings"][:ROWS], report["lead"]
     if not drawn:
         return None
-    title = f"The delta of {lead} is positive in {_span(report['pairings'], lead)}"
+    title = f"The delta of {lead} is positive in {headings.span(report['pairings'], lead)}"
     note = "Delta: chosen − rejected. The axes end at the 1st and 99th percentile. " + _more(
         report["pairings"], ROWS, "pairings"
     )
@@ -77,7 +76,7 @@ def _ladder(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     scorers = known[:SCORERS]
     if not scorers:
         return None
-    title = f"{scorers[0]}: {_holds(rungs, scorers[0])}"
+    title = f"{scorers[0]}: {headings.ladder(rungs, scorers[0])}"
     note = "Rungs in the recipe’s order, strongest first; bars are 95 % intervals, dashes a step against the order. "
     names = [sheet.short(rung[MODEL], 26) for rung in rungs]
     note += _more(known, SCORERS, "scorers") + _more(report["ladder"], POINTS, "rungs")
@@ -89,26 +88,9 @@ def _ladder(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     return figure
 
 
-def _holds(rungs: Sequence[Report], scorer: str) -> str:
-    """What the strengths say of the order, as far as their intervals lie apart."""
-    kinds = [step(dict(rungs[upper]), dict(rungs[lower]), scorer) for upper, lower in _steps(rungs, scorer)]
-    wrong, apart = kinds.count("inverts"), kinds.count("holds")
-    if not kinds or set(kinds) == {"few"}:
-        return f"fewer than {FEW} scores a rung are too few to say which is stronger"
-    if set(kinds) == {"equal"}:
-        return "no difference between the rungs"
-    if apart == len(kinds):
-        return "the ladder holds, every rung is above the next"
-    told = f"{wrong} of {len(kinds)} steps of the ladder against the recipe’s order" if wrong else ""
-    open_ = len(kinds) - wrong - apart
-    if open_ and wrong:
-        return f"{told}, {open_} undecided"
-    return told or f"{open_} of {len(kinds)} steps of the ladder are undecided"
-
-
 def _strengths(axes: Any, rungs: Sequence[Report], scorer: str) -> None:
     values = [rung["strength"][scorer] for rung in rungs]
-    for upper, lower in _steps(rungs, scorer):
+    for upper, lower in headings.steps(rungs, scorer):
         look = {"color": NEGATIVE, "linestyle": "--"} if values[upper] < values[lower] else {"color": LINE}
         axes.plot([values[upper], values[lower]], [upper, lower], linewidth=1.2, zorder=1, **look)
     for row, (rung, value) in enumerate(zip(rungs, values, strict=True)):
@@ -122,11 +104,6 @@ def _strengths(axes: Any, rungs: Sequence[Report], scorer: str) -> None:
     sheet.numbers(axes.xaxis, 3)
 
 
-def _steps(rungs: Sequence[Report], scorer: str) -> list[tuple[int, int]]:
-    """The places of neighbours among the rungs that have a strength."""
-    return list(pairwise(place for place, rung in enumerate(rungs) if rung["strength"][scorer] is not None))
-
-
 def _quality(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     """How the delta of the lead scorer depends on how good chosen is."""
     lead, pairings = report["lead"], report["pairings"]
@@ -138,13 +115,7 @@ def _quality(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     if not any(x.size for _, x, _ in panels):
         return None
     scores, deltas = (np.concatenate([panel[side] for panel in panels]) for side in (1, 2))
-    low, high = np.quantile(scores, [0.25, 0.75])
-    means = [signed(float(deltas[held].mean())) for held in (scores <= low, scores >= high)]
-    title = f"Mean delta of {lead}: {means[0]} in the lowest quarter of chosen scores, {means[1]} in the highest"
-    if low == high:
-        title = f"Mean delta of {lead}: {signed(float(deltas.mean()))}, and most chosen scores are one"
-    if scores.size < FEW:
-        title = f"Delta of {lead}: {scores.size} pairs are too few to say how it goes with the chosen score"
+    title = headings.quality(lead, scores, deltas)
     return sheet.maps(title, _more(pairings, PANELS, "pairings"), panels, f"{lead} of chosen", f"delta of {lead}")
 
 
@@ -161,12 +132,7 @@ def _length(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
         panels.append(_panel(pairing, own, delta(lead)))
     if not any(x.size for _, x, _ in panels):
         return None
-    title = f"Chosen is the longer one in {_span(pairings, length)}"
-    bias = pairings[0]["length_bias"]
-    if len(pairings) == 1 and bias and bias["matched"]["pairs"] < FEW:
-        title += f"; {bias['matched']['pairs']} pairs of like length are too few for an agreement"
-    elif len(pairings) == 1 and bias:
-        title += f"; among pairs of like length {percent(bias['matched']['agreement'])} agree on {lead}"
+    title = headings.length(pairings, lead, length)
     name = f"{length} of rejected" if lead == length else f"delta of {length}"
     return sheet.maps(title, _more(pairings, PANELS, "pairings"), panels, name, f"delta of {lead}")
 
@@ -227,12 +193,7 @@ def _agreement(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any
     whole = [pairing["measures"][lead] for pairing in report["pairings"] if pairing["measures"][lead]["n"]]
     if not whole:
         return None
-    sure = sum(_verdict(stats) == "holds" for stats in whole)
-    title = f"{points[0][0]}: {percent(whole[0]['agreement'])} agree on {lead}"
-    if whole[0]["n"] < FEW:
-        title = f"{points[0][0]}: {whole[0]['n']} pairs are too few for an agreement on {lead}"
-    if len(whole) > 1:
-        title = f"{lead} agrees with the order in {sure} of {len(whole)} pairings"
+    title = headings.agreement(points[0][0], whole, lead)
     note = "Share of positive deltas, ties counted half, 95 % intervals. Hollow: 1 in 2 is possible, or fewer than "
     note += f"{FEW} pairs. {unseen}"
     names = [sheet.two_lines(name, 30) for name, _, _ in points]
@@ -246,7 +207,7 @@ def _agreement(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any
     )
     place = axes[0][0]
     for row, (_, stats, pool) in enumerate(points):
-        colour = {"holds": POSITIVE, "inverts": NEGATIVE}.get(_verdict(stats), GREY)
+        colour = {"holds": POSITIVE, "inverts": NEGATIVE}.get(headings.said(stats), GREY)
         # A bootstrap of a handful that all agree is a point: it would look like certainty.
         limits = stats["agreement_ci95"] if stats["n"] >= FEW else None
         sheet.interval(place, row, stats["agreement"], limits or (0.0, 1.0), colour, 3.5 if pool else 5.5)
@@ -257,10 +218,6 @@ def _agreement(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any
     place.set_xlabel(f"agreement on {lead}")
     place.xaxis.set_major_formatter(lambda value, _: percent(value))
     return figure
-
-
-def _verdict(stats: Report) -> str:
-    return verdict(stats["agreement_ci95"], stats["n"])
 
 
 def _points(pairings: Sequence[Report], lead: str) -> tuple[list[tuple[str, Report, bool]], str]:
@@ -288,19 +245,6 @@ def _of(pairs: pl.DataFrame, pairing: Report) -> pl.DataFrame:
 
 def _name(pairing: Report) -> str:
     return f"{pairing[CHOSEN]} over {pairing[REJECTED]}"
-
-
-def _span(pairings: Sequence[Report], measure: str) -> str:
-    """In which share of the pairs the measure's delta is positive, over all pairings."""
-    pairs = [pairing["measures"][measure]["n"] for pairing in pairings]
-    if len(pairs) == 1 and pairs[0] < FEW:
-        return f"{round((pairings[0]['measures'][measure]['share_positive'] or 0) * pairs[0])} of {pairs[0]} pairs"
-    told = [pairing["measures"][measure]["share_positive"] for pairing in pairings]
-    shares = [share for share in told if share is not None]
-    low, high = percent(min(shares, default=None)), percent(max(shares, default=None))
-    if low == high:
-        return f"{low} of the pairs"
-    return f"{low} to {high} of the pairs, by pairing"
 
 
 def _more(items: Sequence[Any], shown: int, what: str) -> str:
