@@ -26,11 +26,11 @@ ROWS = {
         "prompt_rules",
         "tags",
         *("measure", "pair", "rules", "filter", "card"),
-        *("report", "agreement", "findings", "spread", "scored", "sheet", "pictures", "page"),
+        *("report", "agreement", "findings", "spread", "scored", "sheet", "headings", "pictures", "page"),
     ],
     "run": ["packs", "store", "parquet", "rows", "parts"],
     "effects": ["spool", "collect", "imported", "generate", "imported_scores", "score", "dataset"],
-    "shell": ["job", "reports", "run", "screen", "show", "cli", "__main__"],
+    "shell": ["job", "nothing", "reports", "run", "screen", "show", "ends", "cli", "__main__"],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
 HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid"}
