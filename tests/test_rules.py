@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ladder import (
+    PAIR,
     PROMPTS,
     RUNGS,
     Response,
@@ -37,22 +38,9 @@ from deltadata.errors import UserError
 
 MEASURES = ["tokens", "characters", "response_ratio"]
 # A pair that every rule below lets pass.
-GOOD: dict[str, Any] = {
-    "prompt_id": key("a"),
-    "pool": "own",
-    "chosen_model": "strong",
-    "rejected_model": "frail",
-    "chosen_sample": 0,
-    "rejected_sample": 0,
-    "chosen_tokens": 10,
-    "rejected_tokens": 10,
+GOOD: dict[str, Any] = PAIR | {
     "chosen_prompt_tokens": 5,
     "rejected_prompt_tokens": 5,
-    "chosen_finish_reason": "stop",
-    "rejected_finish_reason": "stop",
-    "chosen_is_empty": False,
-    "rejected_is_empty": False,
-    "same_text": False,
     "delta_tokens": 0.0,
     "delta_characters": 0.0,
     "delta_response_ratio": 0.0,
