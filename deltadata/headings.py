@@ -51,7 +51,7 @@ def quality(lead: str, scores: Array, deltas: Array) -> str:
         return f"Delta of {lead}: {scores.size} pairs are too few to say how it goes with the chosen score"
     low, high = np.quantile(scores, [0.25, 0.75])
     if low == high:
-        return f"Mean delta of {lead}: {signed(float(deltas.mean()))}, and most chosen scores are one"
+        return f"Mean delta of {lead}: {signed(float(deltas.mean()))}, and half of the chosen scores or more are equal"
     means = [signed(float(deltas[held].mean())) for held in (scores <= low, scores >= high)]
     return f"Mean delta of {lead}: {means[0]} in the lowest quarter of chosen scores, {means[1]} in the highest"
 

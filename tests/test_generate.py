@@ -112,9 +112,9 @@ def test_twenty_added_prompts_generate_only_themselves(tmp_path: Path, how: str)
 def test_more_samples_generate_only_the_new_ones(tmp_path: Path):
     """`samples` is an extent: 1 to 3 asks twice more for every prompt."""
     project = Project(tmp_path, prompts=10)
+    project.recipe["generate"]["sampling"] = {"temperature": 0.5}
     project.run()
     project.recipe["generate"]["sampling"] = {"samples": 3, "temperature": 0.5}
-    project.recipe["generate"]["rungs"][0]["sampling"] = {"temperature": 0.0}
 
     project.run()
 

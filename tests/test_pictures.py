@@ -177,6 +177,10 @@ def test_a_tie_is_neither_for_nor_against(tmp_path: Path) -> None:
         assert "var(--positive)" not in svgs[name] and "var(--negative)" not in svgs[name], name
         assert "var(--grey)" in svgs[name]
         assert {"−1", "0", "1"} <= {*texts(svgs[name])}, name
+    title_of_one = "Mean delta of checks: 0, and half of the chosen scores or more are equal"
+    level = ladder.with_columns(checks=pl.lit(1.0))
+    same = pictures.draw(report, pairs.with_columns(delta_checks=pl.lit(0.0)), level, tmp_path)
+    assert title(same["quality"]) == title_of_one
     some = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit(0.0)).otherwise(-pl.int_range(pl.len()) / 7)
     svgs = pictures.draw(report, pairs.with_columns(delta_checks=some), ladder, tmp_path)
     for name in ("quality", "length"):
