@@ -15,7 +15,14 @@ from deltadata.errors import UserError, did_you_mean
 
 Measure = NewType("Measure", str)  # one of those that the recipe measures
 Share = NewType("Share", float)  # above 0, at most 1
+Part = NewType("Part", float)  # 0 to 1: how much of a text may be something
+Size = NewType("Size", float)  # 0 or more
 TOKENS = Measure("tokens")
+_BOUNDS: dict[Any, tuple[Callable[[float], bool], str, str]] = {
+    Share: (lambda given: 0 < given <= 1, "a share", "a number above 0, at most 1"),
+    Part: (lambda given: 0 <= given <= 1, "a share", "a number from 0 to 1"),
+    Size: (lambda given: given >= 0, "a size", "a number that is not negative"),
+}
 _NOUNS = {float: "a number", str: "a text", list[str]: "a list of texts"}
 
 
@@ -65,13 +72,14 @@ def _check(whose: str, kind: Any, given: Any, check: Callable[[str], None] | Non
     choice = () if kind == list[str] else get_args(kind)
     if choice and given not in choice:
         raise UserError(f"{whose} is one of {', '.join(choice)}, not {given!r}", cure="name one of them")
-    plain = {Share: float, Measure: str}.get(kind, str if choice else kind)
+    holds, noun, cure = _BOUNDS.get(kind, (None, "", ""))
+    plain = float if holds else str if choice or kind is Measure else kind
     try:
         TypeAdapter(plain, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(given)
     except ValidationError:
         raise UserError(f"{whose} is {_NOUNS[plain]}, not {given!r}", cure="mend it") from None
-    if kind is Share and not 0 < given <= 1:
-        raise UserError(f"{whose} is a share, not {given!r}", cure="give a number above 0, at most 1")
+    if holds and not holds(given):
+        raise UserError(f"{whose} is {noun}, not {given!r}", cure=f"give {cure}")
     if kind is Measure and check:
         check(given)
 

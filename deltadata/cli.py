@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deltadata.errors import DeltadataError, OutsideError, UserError, did_you_mean
+from deltadata.ends import ended
+from deltadata.errors import OutsideError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from deltadata.recipe import Recipe
@@ -309,6 +310,7 @@ def pack_build(
     sources: Annotated[list[str] | None, typer.Argument(help="files or hf:owner/dataset; none: the known ones")] = None,
     column: Annotated[list[str], typer.Option(help="columns with the text of an item")] = ["prompt"],
     into: Annotated[Path, typer.Option(help="the folder that the pack goes to")] = Path(),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a pack of that name")] = False,
 ) -> None:
     """Write NAME.pack: hashes of the n-grams, no text."""
     from deltadata import packs
@@ -319,11 +321,16 @@ def pack_build(
         raise UserError(
             f"no evaluation set is called {name!r}", where="deltadata pack build", cure=did_you_mean(name, known)
         )
-    asked = [packs.Source(path, tuple(column)) for path in sources] if sources else known[name]
+    path, screen = into / f"{name}{packs.ENDING}", Screen()
+    if path.exists() and not overwrite:
+        raise UserError("there is a pack already", where=str(path), cure="give another name, or add --overwrite")
+    if sources and name in known:
+        shipped = ", ".join(source.path for source in known[name])
+        screen.note(f"{name} is also the name of a known set ({shipped}); this pack is of the files given instead")
+    asked = [packs.Source(source, tuple(column)) for source in sources] if sources else known[name]
     built = packs.build_pack(name, asked)
-    path = into / f"{name}{packs.ENDING}"
     packs.write(path, built)
-    Screen().note(f"{path}: {len(built.words)} items; n-grams of {' and '.join(map(str, built.sizes))} words")
+    screen.note(f"{path}: {len(built.words)} items; n-grams of {' and '.join(map(str, built.sizes))} words")
 
 
 @pack.command("list")
@@ -347,13 +354,4 @@ def top(version: Annotated[bool, typer.Option("--version", help="print the versi
 
 
 def main() -> None:
-    """The one place where an error becomes text and an exit code."""
-    try:
-        app(prog_name="deltadata")
-    except DeltadataError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        if isinstance(problem, OutsideError):
-            # A reader of Arrow's that still waits for a broken stream would abort Python on its orderly way out.
-            sys.stderr.flush()
-            os._exit(problem.exit_code)
-        sys.exit(problem.exit_code)
+    ended(app)

@@ -35,7 +35,6 @@ DUPLICATE, NORMALISED, NEAR = "duplicate", "duplicate_normalised", "duplicate_ne
 CONTAMINATED, NOT_SAMPLED = "contaminated", "not_sampled"
 LEFT_OUT = pa.schema([*SCHEMA, (DROPPED_BY, pa.string()), (TWIN, pa.string()), (ALIKE, pa.float64())])
 DEPTHS = {"none": 0, "exact": 1, "normalised": 2, "near": 3}
-LEFT_OUT_FILE = "left_out.parquet"
 _KEY, _ROW = "normal_key", "row"
 
 

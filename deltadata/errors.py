@@ -4,7 +4,7 @@
     ├── UserError       2: the recipe, the data or the arguments are wrong; an edit or a command cures it
     └── OutsideError    3: an engine, a server, the Hub or the disk failed; says what was kept and how to resume
 
-Anything else that escapes is a bug (exit 1, with its traceback). Only `cli` turns these into text and an exit code.
+Anything else that escapes is a bug (exit 1, with its traceback). Only `ends` turns these into text and an exit code.
 """
 
 from __future__ import annotations

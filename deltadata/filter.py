@@ -107,6 +107,8 @@ def _read_where(recipe: Recipe) -> Rule:
     for name in names:
         if name not in known.columns:
             cure = did_you_mean(name, known.columns)
+            if f'"{name}"' in sql:
+                cure = f"text goes in single quotes: '{name}'" + (f"; {cure}" if "did you" in cure else "")
             raise UserError(f"no column is called {name!r}", where="filter.where", cure=cure)
     if _OVER_PAIRS.search(nodes):
         raise UserError(
@@ -196,3 +198,13 @@ def funnel(dropped: pl.Series, found: list[Rule]) -> dict[str, int]:
     """How many pairs each rule dropped, in the order of the rules, zeros included."""
     counts = dict(dropped.drop_nulls().value_counts().iter_rows())
     return {rule.name: counts.get(rule.name, 0) for rule in found}
+
+
+def emptied(dropped: pl.Series, found: list[Rule]) -> str | None:
+    """Which rule dropped the last pair, and why it may have; None where a pair is kept, or there was none."""
+    if dropped.is_empty() or dropped.null_count():
+        return None
+    counts = funnel(dropped, found)
+    last = [rule for rule in found if counts[rule.name]][-1]
+    why = last.keeps.empties if isinstance(last.keeps, Choose) else ""
+    return f"{last.name}: dropped the last {counts[last.name]} pair(s)" + (f"; {why}" if why else "")

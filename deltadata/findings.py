@@ -7,7 +7,8 @@ A finding is {"kind", "text", "level"}: good, warn or note. An interval that hol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import combinations, pairwise
 from typing import Any
 
 Tree = dict[str, Any]
@@ -61,6 +62,18 @@ def verdict(limits: list[float] | None, n: int) -> str:
     if limits is None or n < FEW:
         return "few"
     return "holds" if limits[0] > 0.5 else "inverts" if limits[1] < 0.5 else "undecided"
+
+
+def step(upper: Mapping[str, Any], lower: Mapping[str, Any], scorer: str) -> str:
+    """What two rungs' strengths say of their order: holds or inverts where the intervals lie apart, else undecided;
+    equal; few where there are too few scores to say, or no strength."""
+    values, limits = ([rung[key][scorer] for rung in (upper, lower)] for key in ("strength", "strength_ci95"))
+    if None in [*values, *limits] or min(rung["scored"][scorer] for rung in (upper, lower)) < FEW:
+        return "few"
+    if abs(values[0] - values[1]) < 1e-9:
+        return "equal"
+    (low, high), (lowest, highest) = limits
+    return "holds" if low > highest else "inverts" if high < lowest else "undecided"
 
 
 def _scored(report: Tree) -> bool:
@@ -141,19 +154,29 @@ def _strengths(report: Tree) -> Iterator[Finding]:
             yield _say("unlinked", text, "warn")
         if len(rungs) < 3:
             continue
-        ranked = sorted(rungs, key=lambda rung: -rung["strength"][name])
-        by_score, by_recipe = (" > ".join(rung["model"] for rung in order) for order in (ranked, rungs))
-        if ranked == rungs:
-            yield _say("strengths", f"The Bradley-Terry order by {name} is the recipe's: {by_score}.", "good")
-            continue
-        place, size = {rung["model"]: at for at, rung in enumerate(ranked)}, len(ranked)
-        sides = [
-            (place.get(pairing["chosen"], -1), place.get(pairing["rejected"], size)) for pairing in report["pairings"]
-        ]
-        against = report["control"] == "none" and any(chosen > rejected for chosen, rejected in sides)
-        text = f"The Bradley-Terry order by {name} is {by_score}, the recipe says {by_recipe}"
-        more = "." if against else "; no pairing is against it."
-        yield _say("strengths", text + more, "warn" if against else "note")
+        yield _ranked(report, name, rungs)
+
+
+def _ranked(report: Tree, name: str, rungs: list[Tree]) -> Finding:
+    """Whether the strengths have the recipe's order, and whether their intervals are wide apart enough to say so."""
+    ranked = sorted(rungs, key=lambda rung: -rung["strength"][name])
+    by_score, by_recipe = (" > ".join(rung["model"] for rung in order) for order in (ranked, rungs))
+    kinds = [step(*two, name) for two in pairwise(rungs)]
+    if set(kinds) == {"equal"}:
+        return _say("strengths", f"{name} sees no difference in strength between any two rungs.", "note")
+    if ranked == rungs:
+        text, clear = f"The Bradley-Terry order by {name} is the recipe's: {by_score}", kinds.count("holds")
+        if clear == len(kinds):
+            return _say("strengths", f"{text}.", "good")
+        return _say("strengths", f"{text}; {len(kinds) - clear} of {len(kinds)} steps are undecided.", "note")
+    text = f"The Bradley-Terry order by {name} is {by_score}, the recipe says {by_recipe}"
+    if not any(step(*two, name) == "inverts" for two in combinations(rungs, 2)):
+        return _say("strengths", f"{text}: undecided, for the intervals of those that differ overlap.", "note")
+    place, size = {rung["model"]: at for at, rung in enumerate(ranked)}, len(ranked)
+    sides = [(place.get(pairing["chosen"], -1), place.get(pairing["rejected"], size)) for pairing in report["pairings"]]
+    against = report["control"] == "none" and any(chosen > rejected for chosen, rejected in sides)
+    more = "." if against else "; no pairing is against it."
+    return _say("strengths", text + more, "warn" if against else "note")
 
 
 def _slices(report: Tree) -> list[Finding]:
@@ -184,6 +207,10 @@ def _length(report: Tree) -> Iterator[Finding]:
         if bias is not None:
             share = bias["share_chosen_longer"]
         if share is None:
+            continue
+        if (n := pairing["measures"].get(length, {}).get("n", FEW)) < FEW:
+            if few:
+                yield _say("length", f"{sides}: {n} pairs are too few to say which side is longer ({length}).", "note")
             continue
         text = f"{sides}: the chosen side is longer in {percent(share)} of pairs ({length})"
         if bias is None or bias["matched"]["pairs"] < FEW:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import polars as pl
 
 from deltadata import models, parts, tables
-from deltadata.engines import Conversation, Engine, Model, open_engine
+from deltadata.engines import HOSTED, Conversation, Engine, Model, open_engine
 from deltadata.errors import UserError, did_you_mean
 from deltadata.imported import imported_responses
 from deltadata.parquet import TextColumn, read_columns, write_table
@@ -179,8 +179,8 @@ def _load_and_answer(
     engine_name = recipe.generate.engine_of(first)
     model = _model(first, progress)
     log = run.path / "logs" / f"{first.name}.log"
-    log.parent.mkdir(exist_ok=True)
-    progress.note(f"loading {model.path} with {engine_name} (its output: {log})")
+    told = f" (its output: {log})" if engine_name in HOSTED else ""
+    progress.note(f"loading {model.path} with {engine_name}{told}")
     began = time.monotonic()
     added = 0
     with open_engine(engine_name, model, runtime_of(recipe, first), log) as engine:

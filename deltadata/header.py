@@ -59,7 +59,7 @@ def _info(config: str, splits: list[Tree]) -> Tree:
     return {
         "config_name": config,
         "description": f"content {fingerprint([split['digest'] for split in splits])}",
-        "features": [],
+        "features": splits[0]["features"],
         "splits": [
             {"name": split["split"], "num_bytes": split["bytes"], "num_examples": split["rows"]} for split in splits
         ],

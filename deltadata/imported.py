@@ -110,7 +110,8 @@ def _rows(rung: Rung, recipe_dir: Path) -> Iterator[Row]:
             break
     for column in [*needed, *([] if answers else [rung.prompt])]:
         if readable:
-            raise no_such_column(column, path, recipe_dir, f"rung {rung.name!r}")
+            ids = tables.PROMPT_ID if column == rung.prompt else None
+            raise no_such_column(column, path, recipe_dir, f"rung {rung.name!r}", ids)
 
 
 def _selected(row: Row, rung: Rung) -> bool:
@@ -174,7 +175,7 @@ def _nothing(
             f"{whose}: none of its {counts['unmatched']} responses answers a prompt of the pools\n"
             f"  {stranger}\n  a prompt of the pools: {_short(known)}",
             where=rung.responses,
-            cure="point `prompt:` at the column with the pools' prompts; texts must be equal to the letter",
+            cure="point `prompt:` at the pools' prompts, or say `prompt: prompt_id`; texts must be equal to the letter",
         )
     if bad:
         what = f"{whose}: all {len(bad)} selected rows are bad: {first_three(bad)}"

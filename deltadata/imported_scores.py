@@ -62,7 +62,7 @@ def imported_scores(asked: Score, recipe: Recipe, recipe_dir: Path, responses: p
     counts = {"read": rows.height, "matched": found.height, "unmatched": taken - found.height}
     stranger = _place(asked, recipe_dir, min(strangers)) if strangers else ""
     if not counts["matched"]:
-        raise _nothing(asked, counts, stranger)
+        raise _nothing(asked, counts, stranger, _other_samples(rows, responses, rungs))
     scores = found.sort(_PLACE).with_columns(pl.lit(asked.name).alias(SCORER)).select(SCORES.schema.names).to_arrow()
     return ImportedScores(scores.cast(SCORES.schema), counts | {"left_out": rows.height - taken}, stranger)
 
@@ -83,7 +83,7 @@ def _at_once(asked: Score, recipe_dir: Path) -> pl.DataFrame | None:
     if asked.prompt != PROMPT_ID or not str(asked.scores).endswith(".parquet"):
         return None
     wanted = [PROMPT_ID, asked.model, asked.score]
-    with open_parquet(resolve(str(asked.scores), recipe_dir)) as file:
+    with open_parquet(resolve(str(asked.scores), recipe_dir), cure="fetch or write the file again") as file:
         names = file.schema_arrow.names
         if not {*wanted} <= {*names} or SAMPLE in names:
             return None
@@ -122,7 +122,8 @@ def refuse_columns(asked: Score, recipe_dir: Path) -> None:
     known = {name for value in first for name in value}
     for column in (asked.prompt, asked.model, asked.score):
         if first and column not in known:
-            raise no_such_column(column, str(asked.scores), recipe_dir, f"scorer {asked.name!r}")
+            ids = PROMPT_ID if column == asked.prompt else None
+            raise no_such_column(column, str(asked.scores), recipe_dir, f"scorer {asked.name!r}", ids)
 
 
 def _place(asked: Score, recipe_dir: Path, number: int) -> str:
@@ -201,11 +202,22 @@ def _refuse_twice(asked: Score, recipe_dir: Path, matched: pl.DataFrame) -> None
     )
 
 
-def _nothing(asked: Score, counts: dict[str, int], stranger: str) -> UserError:
+def _other_samples(rows: pl.DataFrame, responses: pl.DataFrame, rungs: dict[str, str | None]) -> bool:
+    """Whether some rows are of responses that the run has, but for the sample."""
+    named = rows.select(PROMPT_ID, pl.col(MODEL).replace_strict(rungs, return_dtype=pl.String))
+    key = [tables.id_number(), pl.col(MODEL)]
+    there = responses.select(tables.id_number(), pl.col(MODEL).cast(pl.String))
+    return not named.select(key).join(there, on=[PROMPT_ID, MODEL], how="semi").is_empty()
+
+
+def _nothing(asked: Score, counts: dict[str, int], stranger: str, other_samples: bool) -> UserError:
     """Why not one response has a score."""
     if counts["unmatched"]:
         what = f"scorer {asked.name!r}: none of its {counts['unmatched']} scores is of a response of this run"
         cure = f"point `prompt:` at the column with the pools' prompts, or with {PROMPT_ID}; texts must be equal"
+        if other_samples:
+            what += f": prompts and rungs are there, the column {SAMPLE!r} names others of their samples"
+            cure = f"number the samples of each prompt from 0, or leave the column {SAMPLE!r} out where there is one"
         return UserError(what, where=stranger, cure=cure)
     what = f"scorer {asked.name!r}: the file has no scores of any rung"
     return UserError(what, where=asked.scores, cure="give a file with rows, or map its names in `models:`")

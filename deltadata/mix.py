@@ -68,10 +68,11 @@ def _filled(pools: Sequence[Pool], caps: Sequence[int], limit: int | None) -> li
 
 
 def _asked(pools: Sequence[Pool], limit: int | None) -> list[int | None]:
-    """What weights and counts alone would give, were there enough of everything."""
+    """The `count` of a pool that has one; of the others what their weights alone would give, were there enough."""
     if limit is None:
         return [pool.count for pool in pools]
-    return list(_filled(pools, [limit if pool.count is None else min(pool.count, limit) for pool in pools], limit))
+    given = _filled(pools, [limit if pool.count is None else min(pool.count, limit) for pool in pools], limit)
+    return [share if pool.count is None else pool.count for pool, share in zip(pools, given, strict=True)]
 
 
 def shares(limit: int, weights: Sequence[float], available: Sequence[int]) -> list[int]:

@@ -21,6 +21,7 @@ from deltadata.errors import UserError
 from deltadata.store import atomic
 
 ROW_GROUP_BYTES = 16 << 20  # uncompressed; the Hub's viewer wants 100 MB or less, and readers hold one at a time
+ANEW = "remove that file, then `deltadata run RECIPE`: what it held is made anew"
 SHARD_BYTES = 1 << 30  # uncompressed; about 300-500 MB as zstd
 
 
@@ -104,8 +105,8 @@ def write_table(path: Path, rows: pa.Table, metadata: dict[bytes, str] | None = 
 
 
 @contextmanager
-def open_parquet(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.ParquetFile]:
-    """A parquet file for streaming, of that `schema` where one is given (metadata aside).
+def open_parquet(path: Path, schema: pa.Schema | None = None, cure: str = ANEW) -> Iterator[pq.ParquetFile]:
+    """A parquet file for streaming, of that `schema` where one is given (metadata aside); `cure` where it is not ours.
 
     Raises UserError when it is damaged (a truncated part, say), now or while it is read.
     """
@@ -118,7 +119,7 @@ def open_parquet(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.Par
         raise UserError(
             f"damaged ({str(problem).splitlines()[0].rstrip('.')[:120]})",
             where=str(path),
-            cure="remove that file and run the same command again: what it held is made anew",
+            cure=cure,
         ) from None
 
 

@@ -7,14 +7,14 @@ plots/*.png; the same figures as SVG stand in the page, where their colours foll
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from deltadata import sheet
+from deltadata import headings, sheet
+from deltadata.findings import FEW
 from deltadata.page import count, percent, signed
 from deltadata.sheet import GREY, INK, LINE, MUTED, NEGATIVE, POSITIVE, Array, Panel
 from deltadata.tables import CHOSEN, MODEL, PROMPT_ID, REJECTED, SAMPLE, delta, of
@@ -51,7 +51,7 @@ def _deltas(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     drawn, lead = report["pairings"][:ROWS], report["lead"]
     if not drawn:
         return None
-    title = f"The delta of {lead} is positive in {_span(report['pairings'], lead)}"
+    title = f"The delta of {lead} is positive in {headings.span(report['pairings'], lead)}"
     note = "Delta: chosen − rejected. The axes end at the 1st and 99th percentile. " + _more(
         report["pairings"], ROWS, "pairings"
     )
@@ -76,10 +76,7 @@ def _ladder(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     scorers = known[:SCORERS]
     if not scorers:
         return None
-    wrong, steps = len(_turned(rungs, scorers[0])), sum(None not in ends for ends in _steps(rungs, scorers[0]))
-    title = f"{scorers[0]}: the ladder holds, every rung is above the next"
-    if wrong:
-        title = f"{scorers[0]}: {wrong} of {steps} steps of the ladder against the recipe’s order"
+    title = f"{scorers[0]}: {headings.ladder(rungs, scorers[0])}"
     note = "Rungs in the recipe’s order, strongest first; bars are 95 % intervals, dashes a step against the order. "
     names = [sheet.short(rung[MODEL], 26) for rung in rungs]
     note += _more(known, SCORERS, "scorers") + _more(report["ladder"], POINTS, "rungs")
@@ -92,11 +89,10 @@ def _ladder(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
 
 
 def _strengths(axes: Any, rungs: Sequence[Report], scorer: str) -> None:
-    values, turned = [rung["strength"][scorer] for rung in rungs], _turned(rungs, scorer)
-    for step, ends in enumerate(_steps(rungs, scorer)):
-        if None not in ends:
-            look = {"color": NEGATIVE, "linestyle": "--"} if step in turned else {"color": LINE}
-            axes.plot(ends, [step, step + 1], linewidth=1.2, zorder=1, **look)
+    values = [rung["strength"][scorer] for rung in rungs]
+    for upper, lower in headings.steps(rungs, scorer):
+        look = {"color": NEGATIVE, "linestyle": "--"} if values[upper] < values[lower] else {"color": LINE}
+        axes.plot([values[upper], values[lower]], [upper, lower], linewidth=1.2, zorder=1, **look)
     for row, (rung, value) in enumerate(zip(rungs, values, strict=True)):
         if value is not None:
             limits = rung["strength_ci95"][scorer] or (value, value)
@@ -106,16 +102,6 @@ def _strengths(axes: Any, rungs: Sequence[Report], scorer: str) -> None:
     axes.axvline(0, color=LINE, linewidth=0.8, zorder=0)
     sheet.stretch(axes, 0.08, 0.42)
     sheet.numbers(axes.xaxis, 3)
-
-
-def _turned(rungs: Sequence[Report], scorer: str) -> list[int]:
-    """Steps (the place of their upper rung) at which the lower rung is the stronger one."""
-    steps = enumerate(_steps(rungs, scorer))
-    return [place for place, (upper, lower) in steps if upper is not None and lower is not None and upper < lower]
-
-
-def _steps(rungs: Sequence[Report], scorer: str) -> list[tuple[float | None, float | None]]:
-    return list(pairwise(rung["strength"][scorer] for rung in rungs))
 
 
 def _quality(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
@@ -129,9 +115,7 @@ def _quality(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     if not any(x.size for _, x, _ in panels):
         return None
     scores, deltas = (np.concatenate([panel[side] for panel in panels]) for side in (1, 2))
-    low, high = np.quantile(scores, [0.25, 0.75])
-    means = [signed(float(deltas[held].mean())) for held in (scores <= low, scores >= high)]
-    title = f"Mean delta of {lead}: {means[0]} in the lowest quarter of chosen scores, {means[1]} in the highest"
+    title = headings.quality(lead, scores, deltas)
     return sheet.maps(title, _more(pairings, PANELS, "pairings"), panels, f"{lead} of chosen", f"delta of {lead}")
 
 
@@ -148,10 +132,7 @@ def _length(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
         panels.append(_panel(pairing, own, delta(lead)))
     if not any(x.size for _, x, _ in panels):
         return None
-    title = f"Chosen is the longer one in {_span(pairings, length)}"
-    bias = pairings[0]["length_bias"]
-    if len(pairings) == 1 and bias and bias["matched"]["agreement"] is not None:
-        title += f"; among pairs of like length {percent(bias['matched']['agreement'])} agree on {lead}"
+    title = headings.length(pairings, lead, length)
     name = f"{length} of rejected" if lead == length else f"delta of {length}"
     return sheet.maps(title, _more(pairings, PANELS, "pairings"), panels, name, f"delta of {lead}")
 
@@ -212,11 +193,9 @@ def _agreement(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any
     whole = [pairing["measures"][lead] for pairing in report["pairings"] if pairing["measures"][lead]["n"]]
     if not whole:
         return None
-    sure = sum((stats["agreement_ci95"] or [0.0])[0] > 0.5 for stats in whole)
-    title = f"{points[0][0]}: {percent(whole[0]['agreement'])} agree on {lead}"
-    if len(whole) > 1:
-        title = f"{lead} agrees with the order in {sure} of {len(whole)} pairings"
-    note = "Share of positive deltas, ties counted half, 95 % intervals. Hollow: 1 in 2 is possible. " + unseen
+    title = headings.agreement(points[0][0], whole, lead)
+    note = "Share of positive deltas, ties counted half, 95 % intervals. Hollow: 1 in 2 is possible, or fewer than "
+    note += f"{FEW} pairs. {unseen}"
     names = [sheet.two_lines(name, 30) for name, _, _ in points]
     figure, axes = sheet.blank(
         title,
@@ -228,9 +207,10 @@ def _agreement(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any
     )
     place = axes[0][0]
     for row, (_, stats, pool) in enumerate(points):
-        low, high = stats["agreement_ci95"] or (0.0, 1.0)
-        colour = POSITIVE if low > 0.5 else NEGATIVE if high < 0.5 else GREY
-        sheet.interval(place, row, stats["agreement"], (low, high), colour, 3.5 if pool else 5.5)
+        colour = {"holds": POSITIVE, "inverts": NEGATIVE}.get(headings.said(stats), GREY)
+        # A bootstrap of a handful that all agree is a point: it would look like certainty.
+        limits = stats["agreement_ci95"] if stats["n"] >= FEW else None
+        sheet.interval(place, row, stats["agreement"], limits or (0.0, 1.0), colour, 3.5 if pool else 5.5)
         told, shade = percent(stats["agreement"]), MUTED if pool else INK
         sheet.write(place, told, (1, row), (6, 0), ("axes fraction", "data"), va="center_baseline", color=shade)
     place.axvline(0.5, color=INK, linewidth=0.8, zorder=0)
@@ -265,16 +245,6 @@ def _of(pairs: pl.DataFrame, pairing: Report) -> pl.DataFrame:
 
 def _name(pairing: Report) -> str:
     return f"{pairing[CHOSEN]} over {pairing[REJECTED]}"
-
-
-def _span(pairings: Sequence[Report], measure: str) -> str:
-    """In which share of the pairs the measure's delta is positive, over all pairings."""
-    told = [pairing["measures"][measure]["share_positive"] for pairing in pairings]
-    shares = [share for share in told if share is not None]
-    low, high = percent(min(shares, default=None)), percent(max(shares, default=None))
-    if low == high:
-        return f"{low} of the pairs"
-    return f"{low} to {high} of the pairs, by pairing"
 
 
 def _more(items: Sequence[Any], shown: int, what: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from deltadata import languages, measure
+from deltadata.asked import Part, Size
 from deltadata.errors import UserError, did_you_mean
 
 Keeps = Callable[[pl.Series], pl.Series]
@@ -31,12 +32,12 @@ def _where(holds: Callable[[pl.Expr], pl.Expr]) -> Keeps:
     return lambda texts: texts.alias(_TEXT).to_frame().select(kept=expression).to_series()
 
 
-def min_characters(at_least: float) -> Keeps:
+def min_characters(at_least: Size) -> Keeps:
     """At least so many Unicode characters."""
     return _where(lambda text: text.str.len_chars() >= at_least)
 
 
-def max_characters(at_most: float) -> Keeps:
+def max_characters(at_most: Size) -> Keeps:
     """At most so many Unicode characters."""
     return _where(lambda text: text.str.len_chars() <= at_most)
 
@@ -50,17 +51,17 @@ def words(text: pl.Expr) -> pl.Expr:
     return pl.coalesce(each.str.count_matches(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]+"), text.str.count_matches(r"\S+"))
 
 
-def min_words(at_least: float) -> Keeps:
+def min_words(at_least: Size) -> Keeps:
     """At least so many words."""
     return _where(lambda text: words(text) >= at_least)
 
 
-def max_words(at_most: float) -> Keeps:
+def max_words(at_most: Size) -> Keeps:
     """At most so many words."""
     return _where(lambda text: words(text) <= at_most)
 
 
-def max_non_latin(at_most: float) -> Keeps:
+def max_non_latin(at_most: Part) -> Keeps:
     """At most this share of the letters is of another script than Latin."""
     return _where(lambda text: measure.non_latin(text) <= at_most)
 
@@ -85,7 +86,10 @@ def _check_pattern(pattern: str) -> None:
         raise UserError(f"{pattern!r} is no regular expression: {said}", cure="write Rust's syntax") from None
 
 
-def language(any_of: list[str], at_least: float = 0.1) -> Keeps:
+_PROBABLE = Part(0.1)
+
+
+def language(any_of: list[str], at_least: Part = _PROBABLE) -> Keeps:
     """In one of these languages (ISO 639 codes as py3langid has them: en, de, zh …) with this probability, summed.
 
     Judged by the first 500 characters. Kept as undecidable: fewer than 20 letters (a letter that is not Latin counts

@@ -17,6 +17,7 @@ import polars as pl
 from deltadata import card, dataset, languages, pair, recipe, reports, score, tables
 from deltadata.errors import UserError
 from deltadata.job import DATASET, FILTER, PAIRS, PUSH, Job, settled
+from deltadata.nothing import no_pair
 from deltadata.parquet import groups
 from deltadata.recipe import Recipe
 from deltadata.store import RECORD, Entry, Run, made, replacing, write_json
@@ -114,11 +115,7 @@ def _languages(folder: Path, split: dataset.Split) -> dict[str, float] | None:
 
 def _nothing_kept(job: Job) -> UserError:
     if not job.run.record[PAIRS].rows:
-        return UserError(
-            "no prompt has an answer from both rungs of a pairing",
-            where=str(job.run.path / tables.RESPONSES.name),
-            cure=f"see why with: deltadata show {job.run.path} responses/{job.recipe.generate.rungs[-1].name}",
-        )
+        return no_pair(job)
     dropped = ", ".join(f"{rule} {count}" for rule, count in job.run.record[FILTER].facts["funnel"].items() if count)
     return UserError(
         f"every pair was dropped ({dropped})",

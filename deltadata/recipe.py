@@ -100,13 +100,6 @@ class Recipe(Section):
     def rung(self, name: str) -> Rung:
         return next(rung for rung in self.generate.rungs if rung.name == name)
 
-    def tied(self) -> list[Rung]:
-        """The rungs that `control: tied` pairs with themselves: the stronger of each pairing."""
-        rungs, asked = self.generate.rungs, self.pair.pairings
-        if self.pair.control != "tied":
-            return []
-        return [self.rung(p[0]) for p in asked] if isinstance(asked, list) else rungs[: 1 if asked == "ends" else -1]
-
 
 def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Read, override and check the recipe at `path`; an override is `key.key=value` with the value in YAML.
@@ -129,13 +122,21 @@ def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
         recipe = Recipe.model_validate(tree)
     except ValidationError as problem:
         raise strict.explain(problem, Recipe, tree, str(path), places) from None
-    how = {rung.name: recipe.generate.sampling_of(rung) for rung in recipe.tied() if rung.model}
-    greedy = [name for name, sampling in how.items() if sampling.samples > 1 and not sampling.temperature]
-    if greedy:  # that one sample is too few, `pair` says
-        what = f"pair.control: tied pairs take two samples of {greedy[0]!r}, which at temperature 0 are the same text"
-        cure = "set generate.sampling.temperature above 0"
-        raise UserError(what, where=places.get("pair.control", str(path)), cure=cure)
+    _refuse_copies(recipe, str(path), places)
     return recipe
+
+
+def _refuse_copies(recipe: Recipe, path: str, places: dict[str, str]) -> None:
+    """Raises UserError for a rung that is to answer a prompt several times at temperature 0: each time the same."""
+    for i, rung in enumerate(recipe.generate.rungs):
+        sampling = recipe.generate.sampling_of(rung)
+        if rung.responses or sampling.samples < 2 or sampling.temperature:
+            continue
+        own = f"generate.rungs[{i}].sampling"
+        section = own if "samples" in rung.sampling.model_fields_set else "generate.sampling"
+        what = f"{sampling.samples} samples of {rung.name!r}, which at temperature 0 are the same text"
+        cure = f"set generate.sampling.temperature above 0, or {own}.samples to 1"
+        raise UserError(f"{section}.samples: {what}", where=strict.place(f"{section}.samples", path, places), cure=cure)
 
 
 def dump(recipe: Recipe, published: bool = False) -> str:

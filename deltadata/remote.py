@@ -62,7 +62,7 @@ class Remote:
 
     def __init__(self, tree: Tree, target: Target, progress: Progress) -> None:
         from huggingface_hub import CommitOperationAdd, HfApi
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         if not sys.stderr.isatty():
             disable_progress_bars()

@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ from deltadata.layouts import text as text
 
 LOOK_AHEAD = 1000  # rows after which a column that none of them has is not waited for any longer
 RAW_CHARS = 1000
+_TEXTS = ("content", "value")  # where a turn has its text: in messages, and in ShareGPT's
 _decode = msgspec.json.Decoder().decode  # three times as fast as json, with the same values where it has any
 
 
@@ -90,10 +92,7 @@ def digest(path: str, recipe_dir: Path) -> str:
     if path.startswith(hub.PREFIX):
         return f"{path} {hub.commit(path)}"
     found = matching(path, recipe_dir)
-    told = []
-    for file in found:
-        with opened(file) as stream:
-            told.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    told = [_sha256(file, _state(file)) for file in found]
     if len(found) == 1 and not is_pattern(path):
         return told[0]
     base = os.path.commonpath([file.parent for file in found])
@@ -101,12 +100,31 @@ def digest(path: str, recipe_dir: Path) -> str:
     return hashlib.sha256(json.dumps([names, told]).encode()).hexdigest()
 
 
-def no_such_column(column: str, path: str, recipe_dir: Path, whose: str) -> UserError:
-    """The error that says which columns the first rows do have; for a path, which path is near it."""
+def _state(file: Path) -> tuple[int, ...]:
+    """What changes when a file does. Raises UserError when it may not be looked at."""
+    with opened(file) as stream:
+        known = os.fstat(stream.fileno())
+    return known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns, known.st_ctime_ns
+
+
+@lru_cache(maxsize=1000)
+def _sha256(file: Path, state: tuple[int, ...]) -> str:
+    """Of a file in that state: a run asks for the digest of each of its sources several times."""
+    with opened(file) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def no_such_column(column: str, path: str, recipe_dir: Path, whose: str, ids: str | None = None) -> UserError:
+    """The error that says which columns the first rows do have; for a path, which path is near it. `ids` is the column
+    of prompt ids that could be named instead."""
     rows = [row.value or {} for row in islice(read_rows(path, recipe_dir), 100)]
     inside = dict.fromkeys(name for row in rows for name in paths(row)) if "." in column else {}
-    known = get_close_matches(column, inside, n=1) or dict.fromkeys(name for row in rows for name in row)
-    return UserError(f"{whose}: no row has a column {column!r}", where=path, cure=did_you_mean(column, known))
+    beside = [f"{column.rpartition('.')[0]}.{leaf}" for leaf in _TEXTS]
+    near = [name for name in beside if name in inside] or get_close_matches(column, inside, n=1)
+    known = near or dict.fromkeys(name for row in rows for name in row)
+    by_id = ids is not None and any(ids in row for row in rows)
+    cure = f"the file has ids: say `prompt: {ids}`" if by_id else did_you_mean(column, known)
+    return UserError(f"{whose}: no row has a column {column!r}", where=path, cure=cure)
 
 
 def bad_row(row: Row, why: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ import polars as pl
 
 from deltadata import measure as measures
 from deltadata.asked import TOKENS as BY_TOKENS
-from deltadata.asked import Measure, Share
+from deltadata.asked import Measure, Part, Share, Size
 from deltadata.pair import EMPTY, SAME_TEXT
 from deltadata.tables import FINISH, PROMPT_TOKENS, SIDES, TOKENS, measured, of
 
@@ -33,6 +33,8 @@ class Choose(NamedTuple):
 
     columns: tuple[str, ...]
     choose: Callable[[pl.DataFrame, pl.Series], pl.Series]
+    empties: str = ""
+    """when it leaves nothing"""
 
 
 Keeps = pl.Expr | Choose
@@ -63,22 +65,22 @@ def finished(side: Side = "both") -> pl.Expr:
     return _each(side, lambda name: pl.col(of(name, FINISH)) == "stop")
 
 
-def fits(max_tokens: float, side: Side = "both") -> pl.Expr:
+def fits(max_tokens: Size, side: Side = "both") -> pl.Expr:
     """Prompt and response together have at most so many tokens, as the rung's engine counted them."""
     return _each(side, lambda name: pl.col(of(name, PROMPT_TOKENS)) + pl.col(of(name, TOKENS)) <= max_tokens)
 
 
-def min_length(at_least: float, measure: Length = "tokens", side: Side = "both") -> pl.Expr:
+def min_length(at_least: Size, measure: Length = "tokens", side: Side = "both") -> pl.Expr:
     """The response has at least so many tokens, or characters."""
     return _each(side, lambda name: pl.col(of(name, measure)) >= at_least)
 
 
-def max_length(at_most: float, measure: Length = "tokens", side: Side = "both") -> pl.Expr:
+def max_length(at_most: Size, measure: Length = "tokens", side: Side = "both") -> pl.Expr:
     """The response has at most so many tokens, or characters."""
     return _each(side, lambda name: pl.col(of(name, measure)) <= at_most)
 
 
-def max_length_delta(at_most: float, measure: Measure = BY_TOKENS) -> pl.Expr:
+def max_length_delta(at_most: Size, measure: Measure = BY_TOKENS) -> pl.Expr:
     """|length(chosen) - length(rejected)| <= at_most, in tokens or another measure (OLMo 3 uses 100 tokens)."""
     return pl.col(measured(measure)).abs() <= at_most
 
@@ -93,7 +95,7 @@ def max_delta(at_most: float, measure: Measure) -> pl.Expr:
     return pl.col(measured(measure)) <= at_most
 
 
-def max_repetition(at_most: float, side: Side = "both") -> pl.Expr:
+def max_repetition(at_most: Part, side: Side = "both") -> pl.Expr:
     """At most this share of the response repeats itself."""
     return _each(side, lambda name: _text(name, measures.repetition) <= at_most)
 
@@ -113,7 +115,7 @@ def no_date_cutoff(side: Side = "both") -> pl.Expr:
     return _each(side, lambda name: _text(name, measures.date_cutoff) == 0)
 
 
-def max_non_latin(at_most: float, side: Side = "both") -> pl.Expr:
+def max_non_latin(at_most: Part, side: Side = "both") -> pl.Expr:
     """At most this share of the response's letters is of another script than Latin."""
     return _each(side, lambda name: _text(name, measures.non_latin) <= at_most)
 
@@ -143,7 +145,8 @@ def balance(by: Group, max_share: Share) -> Choose:
         place = pl.col("draw").rank("ordinal").over(by)
         return left.select(by, draw=draw).select(place <= cap).to_series()
 
-    return Choose((by,), choose)
+    fewest = math.ceil(round(1 / max_share, 6))
+    return Choose((by,), choose, f"with fewer than {fewest} values of {by} none can be kept at a share of {max_share}")
 
 
 def _held(cap: int, counts: list[int], max_share: float) -> bool:

@@ -18,10 +18,11 @@ import polars as pl
 import pyarrow as pa
 
 from deltadata import card, filter, hub, pair, pair_text, parts, publish, reports, score, tables
-from deltadata.collect import LEFT_OUT, LEFT_OUT_FILE, collected, made_from, told
+from deltadata.collect import LEFT_OUT, collected, made_from, told
 from deltadata.errors import UserError
 from deltadata.generate import drifts, generate
 from deltadata.job import DATASET, FILTER, PAIRS, PROMPTS, Job, drift, refuse_drift, settled
+from deltadata.nothing import no_prompt
 from deltadata.parquet import read_columns, writing
 from deltadata.sections import Score
 from deltadata.store import changes, write_json
@@ -43,7 +44,7 @@ def run_collect(job: Job) -> bool:
     known = {pool.name: hub.licence(pool.path) for pool in job.recipe.collect.pools if pool.path.startswith(hub.PREFIX)}
     with collected(job.recipe, job.recipe_dir, job.run.path) as found:
         if not any(pool["taken"] for pool in found.pools):
-            raise _no_prompt(found.pools)
+            raise no_prompt(found.pools)
         new = job.run.path / f".tmp-new-{tables.PROMPTS_FILE}"
         try:
             frame = _write_prompts(new, found.taken())
@@ -53,7 +54,7 @@ def run_collect(job: Job) -> bool:
             new.replace(job.prompts_file)
         finally:
             new.unlink(missing_ok=True)
-        with writing(job.run.path / LEFT_OUT_FILE, LEFT_OUT, published=False) as writer:
+        with writing(job.run.path / tables.LEFT_OUT_FILE, LEFT_OUT, published=False) as writer:
             for rows in found.left_out():
                 writer.write(rows)
     aside = job.run.path / "bad" / "prompts.json"
@@ -67,15 +68,9 @@ def run_collect(job: Job) -> bool:
         job.progress.note(f"pool {pool['name']}: " + ", ".join(f"{n} {what}" for what, n in told(pool).items()))
     pools = [pool | ({"license": known[pool["name"]]} if pool["name"] in known else {}) for pool in found.pools]
     facts = {"pools": pools, "contamination": found.contamination}
-    files = [job.prompts_file, job.run.path / LEFT_OUT_FILE]
+    files = [job.prompts_file, job.run.path / tables.LEFT_OUT_FILE]
     job.run.finish(PROMPTS, frame.height, time.monotonic() - began, spec, inputs, facts, files)
     return True
-
-
-def _no_prompt(pools: list[dict[str, Any]]) -> UserError:
-    reasons = [f"{n} {reason}" for pool in pools for reason, n in pool["dropped"].items()]
-    cure = "loosen what drops them: rules, dedup, against, decontaminate, counts"
-    return UserError(f"no prompt is left ({', '.join(reasons)})", where="collect", cure=cure)
 
 
 def _write_prompts(path: Path, rows: Iterable[pa.Table]) -> pl.DataFrame:
@@ -233,17 +228,26 @@ def would_filter(job: Job) -> pl.DataFrame:
 
 def would_report(job: Job) -> dict[str, Any]:
     """The report that the recipe's rules would give; nothing is written. Raises UserError as `would_filter` does."""
-    names = [rule.name for rule in filter.rules(job.recipe)]
-    return reports.would_be(job.run.path, would_filter(job), names)
+    rules, numbers = filter.rules(job.recipe), would_filter(job)
+    _tell(job, numbers, rules)
+    return reports.would_be(job.run.path, numbers, [rule.name for rule in rules])
 
 
-def _finish_filter(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule], seconds: float) -> None:
+def _tell(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule]) -> dict[str, int]:
+    """Say what a person would not expect of the rules; returns how many pairs each dropped for what is unknown."""
     unknown = filter.unknown(numbers, rules)
     for rule, count in unknown.items():
         job.progress.note(
             f"{rule}: {count} pair(s) dropped since what it asks for is unknown "
             "(imported responses have no token counts; `measure: characters` is always known)"
         )
+    if why := filter.emptied(numbers[DROPPED_BY], rules):
+        job.progress.note(why)
+    return unknown
+
+
+def _finish_filter(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule], seconds: float) -> None:
+    unknown = _tell(job, numbers, rules)
     pairings = card.pairings(numbers, pair.measures(job.recipe))
     facts = {"funnel": filter.funnel(numbers[DROPPED_BY], rules), "unknown": unknown, "pairings": pairings}
     kept = numbers[DROPPED_BY].null_count()

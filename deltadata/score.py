@@ -83,8 +83,14 @@ def score(
     )
     graded = scores.select(known.sum()).item()
     total = sum(of_rung.rows for of_rung in ladder.values())
-    progress.note(f"{asked.name}: {graded} of {total} responses have a score")
+    progress.note(f"{asked.name}: {graded} of {total} responses have a score{'' if graded else _why_none(asked)}")
     return Scored(graded, facts | {"rungs": by_rung.sort(MODEL).to_dicts(), "responses": total})
+
+
+def _why_none(asked: Score) -> str:
+    if asked.scores:
+        return f"; {asked.score!r} of {asked.scores} is empty in every row that matches"
+    return f"; no prompt carries what it grades: is {asked.column!r} among the columns that a pool's `keep` names?"
 
 
 def _import(

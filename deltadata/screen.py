@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from deltadata.findings import FEW
 
 QUIET_SECONDS = 10.0  # between two progress lines of a log
 MOST_ROWS = 12  # pairings in a table
@@ -90,7 +94,7 @@ class Screen:
             table.add_column(column, justify="right", no_wrap=True)
         for pairing in facts["pairings"][:MOST_ROWS]:
             deltas = [_number(pairing["delta"][measure]) for measure in facts["lead"]]
-            table.add_row(_pairing(pairing), str(pairing["pairs"]), str(pairing["kept"]), *deltas)
+            table.add_row(Names(_pairing(pairing)), str(pairing["pairs"]), str(pairing["kept"]), *deltas)
         self.console.print(table)
         self._more(facts["pairings"], "pairings")
         dropped = ", ".join(f"{rule} {count}" for rule, count in facts["funnel"].items() if count) or "nothing"
@@ -106,7 +110,7 @@ class Screen:
             columns = ("pairs", "mean", "sd", "median", "agree (95 %)")
             table = _table(f"delta of {measure}, chosen - rejected, before the filter", "pairing", columns)
             for pairing in told["pairings"][:MOST_ROWS]:
-                table.add_row(_pairing(pairing), *_spread(pairing["measures"][measure]))
+                table.add_row(Names(_pairing(pairing)), *_spread(pairing["measures"][measure]))
             self.console.print(table)
         self._more(told["pairings"], "pairings")
         table = _table(
@@ -114,7 +118,7 @@ class Screen:
         )
         for rung in told["ladder"]:
             scored = [cell for scorer in told["scorers"] for cell in _strength(rung, scorer)]
-            table.add_row(rung["model"], str(rung["responses"]), _percent(rung["cut_off"]), *scored)
+            table.add_row(Names(rung["model"]), str(rung["responses"]), _percent(rung["cut_off"]), *scored)
         self.console.print(table)
         self.funnel(told)
 
@@ -129,7 +133,7 @@ class Screen:
             before, after = step["delta_before"][lead], step["delta_after"][lead]
             shown = [_short(before["mean"]), _short(after["mean"])]
             shown += [_percent(before["agreement"]), _percent(after["agreement"])]
-            table.add_row(step["rule"], str(step["dropped"]), str(left), *shown)
+            table.add_row(Names(step["rule"]), str(step["dropped"]), str(left), *shown)
         self.console.print(table)
 
     def tree(self, folder: Path, files: dict[str, int]) -> None:
@@ -175,8 +179,26 @@ def _table(title: str, name: str, numbers: tuple[str, ...]) -> Table:
     return table
 
 
-def _pairing(pairing: dict[str, Any]) -> Text:
-    return Text(f"{pairing['chosen']} > {pairing['rejected']}")
+class Names:
+    """A cell with names, broken behind their hyphens, dots and underscores, not in the middle of a word."""
+
+    def __init__(self, text: str) -> None:
+        self.pieces = re.findall(r"[^\s._-]*[\s._-]*", text)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(max(map(len, self.pieces)), sum(map(len, self.pieces))).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        lines = [""]
+        for piece in self.pieces:
+            if len(lines[-1]) + len(piece.rstrip()) > options.max_width:
+                lines.append("")
+            lines[-1] += piece
+        yield Text("\n".join(line.rstrip() for line in lines), overflow="fold")
+
+
+def _pairing(pairing: dict[str, Any]) -> str:
+    return f"{pairing['chosen']} > {pairing['rejected']}"
 
 
 def _spread(stats: dict[str, Any]) -> list[str]:
@@ -184,7 +206,8 @@ def _spread(stats: dict[str, Any]) -> list[str]:
     shown = [stats["mean"], stats["std"], (stats["quantiles"] or {}).get("0.5")]
     low, high = stats["agreement_ci95"] or (None, None)
     agreed = f"{_percent(stats['agreement'])} ({_percent(low)} - {_percent(high)})".replace(" %", "")
-    return [str(stats["n"]), *map(_short, shown), "-" if low is None else agreed]
+    few = 0 < stats["n"] < FEW  # the interval of a handful that all agree is a point
+    return [str(stats["n"]), *map(_short, shown), "too few" if few else "-" if low is None else agreed]
 
 
 def _scored(scorers: list[str]) -> list[str]:

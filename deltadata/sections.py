@@ -31,7 +31,7 @@ SAMPLING_NAMES = (
 # fmt: on
 
 
-_NAMED = "letters, digits, dot, underscore, hyphen; no dot first; never a path"
+_NAMED = "letters a to z, digits, dot, underscore, hyphen; no dot first; never a path"
 Name = Annotated[str, Field(pattern=NAME, max_length=100, description=_NAMED)]
 
 
@@ -221,6 +221,14 @@ class Pair(Section):
     """the paper's controls"""
     measures: list[str] | None = None
     """what is measured beside lengths; null: all but `similarity`; `params_ratio` only where rungs state `params`"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_score_below_pairings(cls, given: Any) -> Any:
+        for key in given if isinstance(given, dict) else ():
+            if key in ByScore.model_fields:
+                raise ValueError(f"{key}: goes under `pairings`; write pair: {{pairings: {{by: SCORER, ...}}}}")
+        return given
 
     @field_validator("pairings", mode="wrap")
     @classmethod

@@ -145,7 +145,8 @@ def histogram(axes: Any, values: Array, edges: Array, stats: Mapping[str, Any]) 
     if not values.size:
         write(axes, "no figures", (0.5, 1), (0, 4), "axes fraction", color=MUTED, ha="center")
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.05 * highest), yticks=[])
+    low, high = _with_ties(edges, bool((values == 0).any()))
+    axes.set(xlim=(low, high), ylim=(0, 1.05 * highest), yticks=[])
 
 
 def _shade(axes: Any, x: Array, y: Array, x_edges: Array, y_edges: Array) -> None:
@@ -153,16 +154,19 @@ def _shade(axes: Any, x: Array, y: Array, x_edges: Array, y_edges: Array) -> Non
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Outline
 
-    counts, _, _ = np.histogram2d(x, y, [x_edges, y_edges])
+    zero, half = y == 0, (y_edges[1] - y_edges[0]) / 2
+    counts, _, _ = np.histogram2d(x[~zero], y[~zero], [x_edges, y_edges])
+    # Ties lie on the line itself: no bin above it may have them.
+    counts = np.column_stack([counts, np.histogram(x[zero], x_edges)[0]])
+    low, high = np.append(y_edges[:-1], -half), np.append(y_edges[1:], half)
     levels = np.ceil(LEVELS * np.sqrt(counts / max(counts.max(initial=0), 1.0))).astype(int)
-    middle = (y_edges[1:] + y_edges[:-1]) / 2
-    signs = np.where(np.abs(middle) < (y_edges[1] - y_edges[0]) / 4, 0, np.sign(middle)).astype(int)
+    signs = np.append(np.sign(y_edges[1:] + y_edges[:-1]), 0).astype(int)
     for sign, colour in ((-1, NEGATIVE), (0, GREY), (1, POSITIVE)):
         for level in range(1, LEVELS + 1):
             held = ((levels == level) & (signs == sign)).T.astype(int)
             ends = np.diff(np.pad(held, ((0, 0), (1, 1))))  # along x, neighbours are one box
             runs = zip(np.argwhere(ends == 1), np.argwhere(ends == -1)[:, 1], strict=True)
-            boxes = [_box(x_edges[[i, k]], y_edges[j : j + 2]) for (j, i), k in runs]
+            boxes = [_box(x_edges[[i, k]], np.array([low[j], high[j]])) for (j, i), k in runs]
             if boxes:
                 corners, codes = np.concatenate(boxes), [1, 2, 2, 2, 79] * len(boxes)  # move, three lines, close
                 alpha = 0.1 + 0.85 * level / LEVELS
@@ -174,7 +178,13 @@ def _shade(axes: Any, x: Array, y: Array, x_edges: Array, y_edges: Array) -> Non
     known = pairs >= FEWEST
     means = np.divide(total[:-1], pairs, where=known, out=np.full(len(counts), np.nan))
     axes.plot((x_edges[1:] + x_edges[:-1]) / 2, means, "o-", color=INK, linewidth=1.2, markersize=2)
-    axes.set(xlim=(x_edges[0], x_edges[-1]), ylim=(y_edges[0], y_edges[-1]))
+    axes.set(xlim=(x_edges[0], x_edges[-1]), ylim=_with_ties(y_edges, bool(zero.any())))
+
+
+def _with_ties(edges: Array, tied: bool) -> tuple[float, float]:
+    """The ends of an axis, with half a bin on both sides of zero where ties are drawn."""
+    half = (edges[1] - edges[0]) / 2 if tied else 0.0
+    return min(float(edges[0]), -half), max(float(edges[-1]), half)
 
 
 def _box(x: Array, y: Array) -> Array:
@@ -218,8 +228,9 @@ def interval(axes: Any, row: int, value: float, ends: Sequence[float] | None, co
 
 
 def edges(values: Array, most: int, zero: bool = True) -> Array:
-    """Bin edges from the 1st to the 99th percentile (and zero). Few distinct values: a bin centred on each step; else
-    bins of a round width that meet at zero, so that no bin mixes signs."""
+    """Bin edges from the 1st to the 99th percentile (and zero). Few distinct values: a bin centred on each step; one
+    value: a bin around it and one on either side; else bins of a round width that meet at zero, so that no bin mixes
+    signs."""
     if not values.size:
         return np.array([-1.0, 0.0, 1.0])
     low = float(np.quantile(values, 0.01, method="lower"))
@@ -227,10 +238,12 @@ def edges(values: Array, most: int, zero: bool = True) -> Array:
     distinct = np.unique(values[(values >= low) & (values <= high)])
     if zero:
         low, high, distinct = min(low, 0.0), max(high, 0.0), np.union1d(distinct, [0.0])
+    if distinct.size == 1:
+        return np.asarray(distinct[0] + np.array([-1.5, -0.5, 0.5, 1.5]), dtype=np.float64)
     step = float(np.diff(distinct).min()) if 1 < distinct.size <= most else 0.0
     if step and (high - low) / step <= most and np.allclose(distinct / step, np.round(distinct / step)):
         return np.asarray((np.arange(round(low / step), round(high / step) + 2) - 0.5) * step, dtype=np.float64)
-    rough = ((high - low) or 1.0) / most
+    rough = (high - low) / most
     decade = 10.0 ** math.floor(math.log10(rough))
     width = next(w for w in (1, 2, 5, 10) if w * decade >= rough * 0.999) * decade
     first, last = np.floor(low / width), np.ceil(high / width)

@@ -34,7 +34,7 @@ def record_rows(run: Path) -> list[dict[str, Any]]:
 def table_rows(run: Path, table: str, rows: int) -> list[dict[str, Any]]:
     """The first rows of a table, as JSON values. Raises UserError for a table that is not there."""
     read_record(run)
-    files = {name: [run / f"{name}.parquet"] for name in (tables.PROMPTS.name, "left_out", tables.PAIRS_NAME)}
+    files = {name: [run / f"{name}.parquet"] for name in (tables.PROMPTS.name, tables.LEFT_OUT_NAME, tables.PAIRS_NAME)}
     for kind in (tables.RESPONSES.name, tables.SCORES.name):
         for folder in sorted((run / kind).glob("*")):
             files[f"{kind}/{folder.name}"] = sorted(folder.glob("part-*.parquet"))
@@ -57,7 +57,7 @@ def explain(run: Path, prompt_id: str) -> list[dict[str, Any]]:
     """
     read_record(run)
     found = [{"collect": "taken"} | row for row in _rows_of(run / tables.PROMPTS_FILE, prompt_id)]
-    left_out = [{"collect": "left out"} | row for row in _rows_of(run / "left_out.parquet", prompt_id)]
+    left_out = [{"collect": "left out"} | row for row in _rows_of(run / tables.LEFT_OUT_FILE, prompt_id)]
     ids = {row[tables.PROMPT_ID] for row in [*found, *left_out]}
     if len(ids) != 1:
         what = "no prompt has this id" if not ids else f"{len(ids)} prompts have ids that begin so"

@@ -176,7 +176,8 @@ def _no_nan(value: Any) -> Any:
 def _refuse_bad(pool: Pool, bad: list[dict[str, str]], count: int, read: int, max_bad: float) -> None:
     if read == count:
         said = f"all {read} rows are bad: {first_three(bad)}" if bad else "it has no rows"
-        cure = "name the column with the prompts as `prompt:`, or drop the pool"
+        cure = "mend its rows, or name another column with the prompts as `prompt:`"
+        cure = cure if bad else "give a file with rows, or drop the pool"
         raise UserError(f"pool {pool.name!r} is an empty pool: {said}", where=pool.path, cure=cure)
     if count > FEW_BAD and count > max_bad * read:
         raise UserError(

@@ -178,10 +178,14 @@ def explain(
     address, said, cure = told[0]
     what = [f"{address}: {said}" if address else said]
     what += [f"{other}: {also}" for other, also, _ in told[1:6]]
-    nearest = address
-    while nearest and nearest not in places:
-        nearest = nearest.rpartition("[" if nearest.endswith("]") else ".")[0]
-    return UserError("\n  also ".join(what), where=places.get(nearest, path), cure=cure)
+    return UserError("\n  also ".join(what), where=place(address, path, places), cure=cure)
+
+
+def place(address: str, path: str, places: dict[str, str]) -> str:
+    """Where an address stands: its own line or override, else the nearest above it, else the file."""
+    while address and address not in places:
+        address = address.rpartition("[" if address.endswith("]") else ".")[0]
+    return places.get(address, path)
 
 
 def _parts(loc: tuple[Any, ...], tree: Any) -> list[Any]:
@@ -223,7 +227,7 @@ def _one(error: Any, model: type[BaseModel], tree: dict[str, Any]) -> tuple[str,
             return address, f"{shown} is not a name", "give owner/name"
         if set(given) == {"."}:
             return address, f"{shown} is a path, not a name", "give a name"
-        cure = "use letters, digits, dot, underscore and hyphen, no dot first (never a path)"
+        cure = "use letters a to z, digits, dot, underscore and hyphen, no dot first (never a path)"
         return address, f"{shown} is not a name", cure
     if kind == "literal_error":
         return (

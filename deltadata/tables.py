@@ -127,6 +127,8 @@ _SIDE_FACTS = ((MODEL, pa.string()), (SAMPLE, pa.uint32()), (TOKENS, pa.uint32()
 PROMPTS_FILE = f"{PROMPTS.name}.parquet"
 PAIRS_NAME, FILTER_NAME = "pairs", "filter"  # in the record: the table, and its column `dropped_by`
 PAIRS_FILE = f"{PAIRS_NAME}.parquet"
+LEFT_OUT_NAME = "left_out"
+LEFT_OUT_FILE = f"{LEFT_OUT_NAME}.parquet"
 
 
 def ladder_name(rung: str) -> str:

@@ -56,6 +56,24 @@ def key(letter: str) -> str:
     return letter * 16
 
 
+# Numbers of a pair that every rule lets pass.
+PAIR: dict[str, Any] = {
+    "prompt_id": key("a"),
+    "pool": "own",
+    "chosen_model": "strong",
+    "rejected_model": "frail",
+    "chosen_sample": 0,
+    "rejected_sample": 0,
+    "chosen_tokens": 10,
+    "rejected_tokens": 10,
+    "chosen_finish_reason": "stop",
+    "rejected_finish_reason": "stop",
+    "chosen_is_empty": False,
+    "rejected_is_empty": False,
+    "same_text": False,
+}
+
+
 def recipe(
     rungs: Sequence[str] = RUNGS, samples: int = SAMPLES, pair: dict[str, Any] | None = None, **sections: Any
 ) -> Recipe:

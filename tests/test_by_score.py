@@ -390,3 +390,29 @@ def test_a_run_by_score_from_recipe_to_dataset(tmp_path: Path) -> None:
     rows = pl.read_parquet(project.path / "dataset" / "data" / "default" / "train-*.parquet")
     assert rows["prompt_id"].to_list() == pairs["prompt_id"].to_list()
     assert project.record()["tables"]["pairs"]["facts"]["prompts_without_pair"] == 1
+
+
+def test_a_run_by_score_without_a_pair_says_why(tmp_path: Path) -> None:
+    """Scores that do not differ enough, or that no response has: neither is for want of responses."""
+    project = by_score(tmp_path, {"by": "judge", "min_delta": 0.5})
+    said = project.run(code=2)
+    assert "error: pair.pairings: no prompt has two responses whose scores by 'judge' differ by 0.5\n" in said
+    assert "cure: ask for less, or score more responses" in said
+    assert "deltadata show runs/tiny scores/judge" in said
+    project.recipe["pair"] = {"pairings": {"by": "judge", "weak": {"rungs": ["weak"], "at_least": 2}}}
+    said = project.run("run", "recipe.yaml", "--run", "runs/weak", code=2)
+    assert "whose scores by 'judge' differ, with 2 of weak among its candidates\n" in said
+    blank = [line.rpartition(",")[0] + "," for line in (tmp_path / "judge.csv").read_text().splitlines()[1:]]
+    (tmp_path / "judge.csv").write_text("\n".join(["prompt,model,score", *blank]) + "\n")
+    said = project.run("run", "recipe.yaml", "--run", "runs/blank", code=2)
+    assert "judge: 0 of 12 responses have a score; 'score' of judge.csv is empty in every row that matches\n" in said
+    assert "error: pair.pairings: no response has a score by 'judge'\n" in said
+
+
+def test_fields_of_pairs_by_score_stand_under_pairings(tmp_path: Path) -> None:
+    """`pair: {by: judge}` is told where it goes."""
+    project = by_score(tmp_path, {"by": "judge"})
+    project.recipe["pair"] = {"by": "judge"}
+    said = project.run(code=2)
+    assert "pair.by: goes under `pairings`" in said
+    assert "cure: write pair: {pairings: {by: SCORER, ...}}" in said

@@ -355,6 +355,7 @@ BAD: list[tuple[Any, str]] = [
     ({"kind": "json"}, "'check' is no reference (a number or a text) but an object"),
     (True, "'check' is no reference (a number or a text) but yes or no"),
     ("so\n#### ", "'check' holds no answer"),
+    ("number", "'check' is the name of a constraint alone, 'number'; write [{kind: number}], or say `form: final_ans"),
     ("\\boxed{}", "'check' holds no answer behind its #### or in its \\boxed{}"),
 ]
 
@@ -379,6 +380,14 @@ def test_a_mistaken_check_is_refused_before_any_response(carried: Any, said: str
 def test_a_check_that_does_not_fit_its_form_is_refused(carried: Any, form: str, said: str) -> None:
     """The form is named by the recipe, the column's value by its kind."""
     assert refusal(carried, form) == said
+
+
+def test_a_reference_may_be_the_name_of_a_constraint_where_the_form_says_so() -> None:
+    """`number` is an answer like any other under `form: final_answer`."""
+    (score,) = open_scorer("checks", form="final_answer").score([Asked([], {"check": "number"})], ["A number."])
+    assert score == 0.0
+    (score,) = open_scorer("checks", form="final_answer").score([Asked([], {"check": "number"})], ["number"])
+    assert score == 1.0
 
 
 def test_a_good_check_is_not_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,9 @@ from typing import Any
 
 import pytest
 from project import Project
+from rich.console import Console
+
+from deltadata.screen import Screen, _spread
 
 HEAVY = ("torch", "vllm", "transformers", "datasets", "trl", "polars", "pyarrow", "aiohttp", "pydantic")
 HEAVY += ("numpy", "matplotlib", "sklearn", "rapidfuzz")
@@ -228,3 +232,146 @@ def test_output_fits_80_columns_without_a_terminal(tmp_path: Path):
     assert "\x1b" not in said
     assert "strong" in said
     assert "dropped by rule" in said
+
+
+USAGE = [
+    (["show", "runs/tiny", "--jsn"], "deltadata show: no such option: --jsn", "deltadata show --help"),
+    (["show"], "deltadata show: missing argument", "deltadata show --help"),
+    (["shwo"], "deltadata: no such command 'shwo'", "deltadata --help"),
+    (["show", "runs/tiny", "--rows", "0"], "deltadata show: invalid value for '--rows'", "deltadata show --help"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "what", "cure"), USAGE, ids=[" ".join(usage[0]) for usage in USAGE])
+def test_a_mistyped_command_is_told_like_any_mistake(tmp_path: Path, arguments: list[str], what: str, cure: str):
+    """`error: where: what` and the cure, exit 2; no frame, no usage line."""
+    said = Project(tmp_path).run(*arguments, code=2)
+
+    assert said.startswith(f"error: {what}")
+    assert said.splitlines()[1] == f"  cure: {cure} lists what it takes"
+    assert len(said.splitlines()) == 2
+
+
+def test_a_command_alone_says_what_there_is(tmp_path: Path):
+    """`deltadata` and `deltadata pack` without more: their help."""
+    assert Project(tmp_path).run("pack", code=2).startswith("Usage: deltadata pack")
+    Project(tmp_path).run("--version")
+
+
+ROWS = ["show", "runs/tiny", "prompts", "--rows", "400"]
+PIPED = [(["schema"], "stdout"), ([*ROWS, "--json"], "stdout"), (["-h"], "stdout"), (ROWS, "stderr")]
+
+
+@pytest.mark.parametrize(("arguments", "stream"), PIPED)
+def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path, arguments: list[str], stream: str):
+    """As `deltadata ... | head -1`: nothing is said of it, and the exit code is that of a closed pipe, if not 0."""
+    project = Project(tmp_path, prompts=400)
+    project.run("collect", "recipe.yaml")
+    process = project.start(*arguments)
+    assert process.stdout and process.stderr
+    closed, other = (process.stdout, process.stderr) if stream == "stdout" else (process.stderr, process.stdout)
+    closed.close()
+
+    assert other.read() == ""
+    assert process.wait(60) in (0, 141)
+    other.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_under_the_output_is_exit_3(tmp_path: Path):
+    """One message; where that cannot be written either, the exit code alone."""
+    project = Project(tmp_path, prompts=3)
+    project.run("collect", "recipe.yaml")
+    for command in (["schema"], ["--version"], ["show", "runs/tiny", "prompts", "--json"]):
+        typed = [sys.executable, "-m", "deltadata", *command]
+        with Path("/dev/full").open("w") as full:
+            ended = subprocess.run(typed, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
+        assert ended.returncode == 3
+        assert ended.stderr.decode().splitlines() == [
+            "error: cannot write the output: No space left on device",
+            "  cure: make room, then run the same command again",
+        ]
+        with Path("/dev/full").open("w") as full:
+            assert subprocess.run(typed, cwd=tmp_path, stdout=full, stderr=full).returncode == 3
+
+
+def test_damaged_pairs_name_the_command_that_makes_them_anew(tmp_path: Path):
+    """`report` cannot make them: `run` can, and does once the file is gone."""
+    project = Project(tmp_path, prompts=6)
+    project.run()
+    pairs = project.path / "pairs.parquet"
+    pairs.write_bytes(pairs.read_bytes()[:500])
+
+    said = project.run("report", "runs/tiny", code=2)
+
+    assert "pairs.parquet: damaged" in said
+    assert "cure: remove that file, then `deltadata run RECIPE`" in said
+    pairs.unlink()
+    project.run()
+    assert project.pairs().height == 6
+
+
+def test_a_log_is_named_only_where_one_is_written(tmp_path: Path):
+    """The scripted engine answers in this process: no log."""
+    project = Project(tmp_path, prompts=3)
+    said = project.run()
+
+    assert "loading a with scripted\n" in said
+    assert not list(project.path.glob("logs/*"))
+
+
+def test_a_name_has_letters_of_one_alphabet(tmp_path: Path):
+    """An umlaut is a letter, too: the message says which ones."""
+    project = Project(tmp_path, prompts=3)
+    project.recipe["collect"]["pools"][0]["name"] = "schön"
+    said = project.run(code=2)
+
+    assert "'schön' is not a name" in said
+    assert "letters a to z" in said
+
+
+def test_a_path_into_a_turn_is_told_where_its_text_is(tmp_path: Path):
+    """`value` is ShareGPT's, `content` that of messages; the other one is meant."""
+    project = Project(tmp_path)
+    for turn, given, meant in (
+        ({"role": "user", "content": "So?"}, "value", "content"),
+        ({"from": "human", "value": "So?"}, "content", "value"),
+    ):
+        (tmp_path / "pool.jsonl").write_text(json.dumps({"turns": [turn]}) + "\n")
+        project.recipe["collect"]["pools"][0]["prompt"] = f"turns.0.{given}"
+        assert f"did you mean 'turns.0.{meant}'?" in project.run("collect", "recipe.yaml", code=2)
+
+
+def test_a_pool_of_bad_rows_alone_is_to_be_mended(tmp_path: Path):
+    """Its column is there: the cure is in the rows, or in another column."""
+    project = Project(tmp_path)
+    (tmp_path / "pool.jsonl").write_text('{"prompt": "  "}\n')
+    assert "cure: mend its rows, or name another column" in project.run("collect", "recipe.yaml", code=2)
+    (tmp_path / "pool.csv").write_text("prompt\n")
+    project.recipe["collect"]["pools"][0]["path"] = "pool.csv"
+    assert "cure: give a file with rows, or drop the pool" in project.run("collect", "recipe.yaml", code=2)
+
+
+@pytest.mark.parametrize("width", [70, 80, 120])
+def test_long_names_are_broken_between_words(width: int):
+    """A table of two long rungs: every line of the first column ends where a word of a name does."""
+    out = io.StringIO()
+    names = {"chosen": "qwen2.5-32b-instruct-awq_int4.very-long-variant", "rejected": "llama-3.1-tulu-3-8b-sft-hot"}
+    pairing = names | {"pairs": 40, "kept": 30, "delta": {"tokens": 1.5, "characters": -4.0}}
+    facts: dict[str, Any] = {"name": "tiny", "kept": 30, "pairs": 40, "lead": ["tokens", "characters"]}
+    facts |= {"pairings": [pairing], "funnel": {}, "without_pair": 0}
+    Screen(Console(file=out, width=width, soft_wrap=True)).closing(facts)
+    cells = [line.split("│")[1].strip() for line in out.getvalue().splitlines() if line.startswith("│")]
+
+    whole = f"{names['chosen']} > {names['rejected']}"
+    assert "".join(cells).replace(" ", "") == whole.replace(" ", "")
+    assert len(cells) > 1 or width > 110
+    assert all(cell[-1] in "-._>" for cell in cells[:-1])
+
+
+def test_a_handful_of_pairs_has_no_interval_in_the_tables():
+    """Five pairs that all agree are no certainty."""
+    stats: dict[str, Any] = {"mean": 1.0, "std": 0.0, "quantiles": {"0.5": 1.0}, "agreement": 1.0}
+    stats["agreement_ci95"] = [1.0, 1.0]
+    assert _spread(stats | {"n": 29})[-1] == "too few"
+    assert _spread(stats | {"n": 30})[-1] == "100 (100 - 100)"

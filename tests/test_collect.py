@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from hub_server import client_env, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deltadata import rows as rows_module
 from deltadata import spool as spool_module
 from deltadata import tables
 from deltadata.collect import collected
@@ -335,6 +337,20 @@ def test_digest_follows_the_content(tmp_path: Path) -> None:
     before = digest(path, tmp_path)
     write(tmp_path / "a.jsonl", numbered(2))
     assert digest(path, tmp_path) != before
+
+
+def test_a_file_is_digested_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    """A run asks several times; other content of the same size and time is another state, all the same."""
+    path = write(tmp_path / "a.jsonl", numbered(1))
+    first, read = digest(path, tmp_path), rows_module._sha256.cache_info().misses
+    assert digest(path, tmp_path) == first
+    assert rows_module._sha256.cache_info().misses == read
+    known = Path(path).stat()
+    time.sleep(0.02)  # the clock of the file system is coarse
+    write(tmp_path / "a.jsonl", numbered(2))
+    os.utime(path, ns=(known.st_atime_ns, known.st_mtime_ns))
+    assert Path(path).stat().st_size == known.st_size
+    assert digest(path, tmp_path) != first
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])

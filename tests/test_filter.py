@@ -13,31 +13,15 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ladder import LADDER, PROMPTS, RUNGS, Response, key, numbers, recipe, write_parts
+from ladder import LADDER, PAIR, PROMPTS, RUNGS, Response, numbers, recipe, write_parts
 
 from deltadata import filter, pair
 from deltadata.errors import UserError
 from deltadata.tables import DROPPED_BY
 
 # A pair that every rule lets pass.
-GOOD: dict[str, Any] = {
-    "prompt_id": key("a"),
-    "pool": "own",
-    "chosen_model": "strong",
-    "rejected_model": "frail",
-    "chosen_sample": 0,
-    "rejected_sample": 0,
-    "chosen_tokens": 12,
-    "rejected_tokens": 7,
-    "chosen_finish_reason": "stop",
-    "rejected_finish_reason": "stop",
-    "chosen_is_empty": False,
-    "rejected_is_empty": False,
-    "same_text": False,
-    "delta_tokens": 5.0,
-    "delta_characters": 20.0,
-    "delta_response_ratio": 1.0,
-}
+LONGER = {"chosen_tokens": 12, "rejected_tokens": 7}
+GOOD: dict[str, Any] = PAIR | LONGER | {"delta_tokens": 5.0, "delta_characters": 20.0, "delta_response_ratio": 1.0}
 KINDS = {name: pl.Float64 for name in GOOD if name.startswith("delta_")} | {
     name: pl.UInt32 for name in GOOD if name.endswith(("tokens", "sample")) and not name.startswith("delta_")
 }
@@ -227,6 +211,8 @@ def test_a_mistaken_rule_is_refused_with_its_cure(rule: Any, where: str, what: s
 ODD_SQL = [
     ("chosen_tokns < 3", "no column is called 'chosen_tokns'", "did you mean 'chosen_tokens'?"),
     ("chosen = 'yes'", "no column is called 'chosen'", "did you mean 'chosen_code'?"),
+    ('chosen_model = "strong"', "no column is called 'strong'", "text goes in single quotes: 'strong'"),
+    ('"chosen_tokns" < 3', "no column is called 'chosen_tokns'", "text goes in single quotes: 'chosen_tokns'; did you"),
     ("dropped_by IS NULL", "no column is called 'dropped_by'", "known are: prompt_id"),
     ("chosen_is_empty", "no column is called 'chosen_is_empty'", "did you mean"),
     ("select 1", "not an SQL expression", "e.g."),

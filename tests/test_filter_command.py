@@ -5,6 +5,7 @@ pytest tests/test_filter_command.py
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -177,3 +178,22 @@ def test_pairs_of_another_recipe_are_refused(project: Project, options: list[str
     assert "measures: " in said
     assert options != ["--overwrite"] or "or add --overwrite" not in said  # that was tried just now
     assert contents(project) == before
+
+
+@pytest.mark.parametrize("stage", [["filter", "recipe.yaml", "--dry-run"], ["filter", "recipe.yaml"]])
+def test_what_drops_all_is_told(tmp_path: Path, stage: list[str]) -> None:
+    """Unknown numbers, and a share that too few groups can fulfil: in the dry run as in the filter."""
+    project = Project(tmp_path, prompts=6)
+    rows = [{"prompt": f"Tell me about number {i}.", "response": "So."} for i in range(4)]
+    (tmp_path / "old.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project.recipe["generate"]["rungs"][1] = {"name": "old", "responses": "old.jsonl"}
+    for earlier in ("collect", "generate", "pair"):
+        project.run(earlier, "recipe.yaml")
+    project.recipe["filter"] = {"rules": [{"max_length_delta": 100}]}
+    said = project.run(*stage)
+    assert "max_length_delta: 4 pair(s) dropped since what it asks for is unknown (imported responses have no" in said
+    assert "max_length_delta: dropped the last 4 pair(s)\n" in said
+    project.recipe["filter"] = {"rules": [{"balance": {"by": "pool", "max_share": 0.35}}]}
+    said = project.run(*stage, *([] if "--dry-run" in stage else ["--overwrite"]))
+    why = "with fewer than 3 values of pool none can be kept at a share of 0.35"
+    assert f"balance: dropped the last 4 pair(s); {why}\n" in said

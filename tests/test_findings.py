@@ -24,7 +24,9 @@ def pairing(chosen: str = "a", rejected: str = "b", **changes: Any) -> dict[str,
 
 
 def rung(model: str, strength: float | None, cut_off: float | None = None) -> dict[str, Any]:
-    return {"model": model, "strength": {"judge": strength}, "scored": {"judge": 805}, "cut_off": cut_off}
+    limits = None if strength is None else [strength - 0.1, strength + 0.1]
+    told = {"strength": {"judge": strength}, "strength_ci95": {"judge": limits}, "scored": {"judge": 805}}
+    return {"model": model, "cut_off": cut_off} | told
 
 
 def rule(name: str, dropped: int, before: float | None = 0.21, after: float | None = 0.21) -> dict[str, Any]:
@@ -153,6 +155,38 @@ def test_the_order_of_the_strengths() -> None:
     other["pairings"].append(pairing("b", "c"))
     assert said("strengths", other) == [("warn", f"{text}.")]
     assert said("strengths", facts(ladder=[rung("a", -0.5), rung("b", 0.5)])) == [], "two rungs: agreement says it"
+
+
+@pytest.mark.parametrize(
+    ("strengths", "text"),
+    [
+        ((0.0, 0.0, 0.0), "judge sees no difference in strength between any two rungs."),
+        ((0.5, 0.4, -0.9), "The Bradley-Terry order by judge is the recipe's: a > b > c; 1 of 2 steps are undecided."),
+        (
+            (0.0, 0.1, -0.1),
+            "The Bradley-Terry order by judge is b > a > c, the recipe says a > b > c: undecided, for the intervals "
+            "of those that differ overlap.",
+        ),
+    ],
+)
+def test_an_order_within_the_intervals_is_no_order(strengths: tuple[float, ...], text: str) -> None:
+    """Equal strengths are no difference, and overlapping intervals leave a step undecided: a note either way."""
+    ladder = [rung(name, value) for name, value in zip("abc", strengths, strict=True)]
+    assert said("strengths", facts(ladder=ladder, pairings=[pairing(), pairing("b", "c")])) == [("note", text)]
+
+
+def test_a_handful_of_scores_is_no_order() -> None:
+    """Three rungs with five scores each: their intervals may be points, and say nothing."""
+    few = [rung(name, value) | {"scored": {"judge": 5}} for name, value in (("a", 2.0), ("b", 0.0), ("c", -2.0))]
+    ((level, text),) = said("strengths", facts(ladder=few))
+    assert (level, text.rpartition("; ")[2]) == ("note", "2 of 2 steps are undecided.")
+
+
+def test_a_handful_of_pairs_says_nothing_of_length() -> None:
+    """From thirty pairs on; below, that they are too few."""
+    few = pairing(measures={"tokens": stats(n=29) | {"share_positive": 0.9}})
+    text = "a over b: 29 pairs are too few to say which side is longer (tokens)."
+    assert said("length", facts(pairings=[few])) == [("note", text)]
 
 
 def test_a_rung_that_nothing_links() -> None:

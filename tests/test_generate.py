@@ -112,9 +112,9 @@ def test_twenty_added_prompts_generate_only_themselves(tmp_path: Path, how: str)
 def test_more_samples_generate_only_the_new_ones(tmp_path: Path):
     """`samples` is an extent: 1 to 3 asks twice more for every prompt."""
     project = Project(tmp_path, prompts=10)
+    project.recipe["generate"]["sampling"] = {"temperature": 0.5}
     project.run()
     project.recipe["generate"]["sampling"] = {"samples": 3, "temperature": 0.5}
-    project.recipe["generate"]["rungs"][0]["sampling"] = {"temperature": 0.0}
 
     project.run()
 
@@ -353,7 +353,7 @@ def test_a_full_disk_ends_with_exit_3_and_nothing_corrupt(tmp_path: Path):
 def test_seeds_are_fixed_by_prompt_and_sample_alone(tmp_path: Path):
     """Both rungs get the same seed for the same prompt; samples differ; another recipe seed changes all."""
     project = Project(tmp_path, prompts=3)
-    project.recipe["generate"]["sampling"] = {"samples": 2}
+    project.recipe["generate"]["sampling"] = {"samples": 2, "temperature": 1.0}
     project.run()
     seeds = [line.split() for line in project.log.read_text().splitlines()]
     of = {model: [seed for name, seed in seeds if name == model] for model in ("a", "b")}

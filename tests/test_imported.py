@@ -273,3 +273,10 @@ def test_eight_real_models_answer_one_pool() -> None:
         assert got.counts == {"read": 805, "matched": 805, "unmatched": 0, "bad": 0, "not_selected": 0}
         assert sorted(got.responses["prompt_id"].to_pylist()) == sorted(ids)
         assert got.responses["response"].to_pylist().count("") == (22 if model == "gemma-2b-it" else 0)
+
+
+def test_answers_by_id_are_told_how_to_be_named(tmp_path: Path) -> None:
+    """A file with `prompt_id` and no `prompt` is matched by saying so."""
+    with pytest.raises(UserError) as met:
+        bring(tmp_path / "r.jsonl", [{"prompt_id": C, "response": "C"}])
+    assert met.value.cure == "the file has ids: say `prompt: prompt_id`"

@@ -387,3 +387,29 @@ def test_unknown_names_end_with_exit_2(tmp_path: Path) -> None:
     assert "'stong' (first at" in errors[0]
     assert "did you mean 'strong'?" in errors[0]
     assert "'other' (first at" in errors[0]
+
+
+def test_ids_in_place_of_prompts_are_told_how_to_be_named(tmp_path: Path) -> None:
+    """A file with `prompt_id` and no `prompt` is matched by saying so."""
+    rows = [{"prompt_id": IDS["hi"], "model": "weak", "score": 1.0}]
+    assert refusal(tmp_path, rows)[2] == "the file has ids: say `prompt: prompt_id`"
+    assert found(read(tmp_path, rows, prompt="prompt_id"))
+
+
+def test_scores_of_other_samples_are_no_scores_of_other_prompts(tmp_path: Path) -> None:
+    """Prompts and rungs that match, samples counted from 1: the column is named, not the prompts."""
+    where, what, cure = refusal(tmp_path, [row("hi", "weak", 1.0, sample=7), row("bye", "weak", 1.0, sample=7)])
+    assert where == "judge.jsonl:1"
+    assert what.endswith("prompts and rungs are there, the column 'sample' names others of their samples")
+    assert cure.startswith("number the samples of each prompt from 0")
+
+
+def test_a_damaged_file_of_scores_is_not_ours_to_make_anew(tmp_path: Path) -> None:
+    """Parquet that is cut short: fetched or written again, never removed."""
+    write(tmp_path / "judge.parquet", [{"prompt_id": IDS["hi"], "model": "weak", "score": 1.0}])
+    whole = (tmp_path / "judge.parquet").read_bytes()
+    (tmp_path / "judge.parquet").write_bytes(whole[: len(whole) // 2])
+    asked = Score.model_validate({"name": "judge", "scores": "judge.parquet", "prompt": "prompt_id"})
+    with pytest.raises(UserError, match="damaged") as met:
+        imported_scores(asked, recipe(["strong", "weak"]), tmp_path, KEYS)
+    assert met.value.cure == "fetch or write the file again"

@@ -26,11 +26,14 @@ ROWS = {
         "prompt_rules",
         "tags",
         *("measure", "pair", "rules", "filter", "licences", "card"),
-        *("report", "agreement", "findings", "spread", "scored", "sheet", "pictures", "page"),
+        *("report", "agreement", "findings", "spread", "scored", "sheet", "headings", "pictures", "page"),
     ],
     "run": ["packs", "store", "parquet", "content", "rows", "parts"],
     "effects": ["spool", "collect", "imported", "generate", "imported_scores", "score", "pair_text", "dataset"],
-    "shell": ["job", "reports", "publish", "run", "verify", "remote", "push", "pull", "screen", "show", "cli", "__main__"],
+    "shell": [
+        *("job", "nothing", "reports", "publish", "run", "verify", "remote", "push", "pull"),
+        *("screen", "show", "ends", "cli", "__main__"),
+    ],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
 HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid"}

@@ -68,10 +68,13 @@ def test_takes_by_hand(
 
 
 def test_what_was_asked() -> None:
-    """Of the table: what weights and counts would give of endless pools; null where all there is was asked for."""
+    """Of the table: the count, whatever the limit, or what weights would give of endless pools; null where all there is
+    was asked for."""
     pools = [pool(count=4), pool(weight=3.0), pool(max_count=1)]
     assert mix(pools, [9, 2, 9], None) == [Taken(4, 9, 4), Taken(None, 2, 2), Taken(None, 9, 1)]
     assert mix(pools, [9, 2, 9], 12) == [Taken(4, 9, 4), Taken(6, 2, 2), Taken(2, 9, 1)]
+    counted = [pool(count=30), pool(count=50), pool()]
+    assert mix(counted, [99, 99, 99], 40) == [Taken(30, 99, 20), Taken(50, 99, 20), Taken(0, 99, 0)]
 
 
 @pytest.mark.parametrize("shares", [[0.35], [0.35, 0.35], [0.3, 0.3, 0.39]])

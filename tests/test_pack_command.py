@@ -138,3 +138,16 @@ def test_turns_of_mt_bench(made: Project) -> None:
     told = made.record()["tables"]["prompts"]["facts"]["contamination"]
     assert told["table"]["own"] == {"mt": {"prompts": 0, "items": 0}}
     assert told["packs"]["mt"]["items_hit"] >= 80
+
+
+def test_a_pack_is_replaced_only_when_that_is_asked_for(made: Project) -> None:
+    """Exit 2 and the same bytes, unless --overwrite; a known set's name for other files is told."""
+    build = ("pack", "build", "gsm8k", "eval.jsonl", "--column", "question")
+    assert "gsm8k is also the name of a known set (hf:openai/gsm8k:main:test); this pack is of the" in made.run(*build)
+    before = (made.folder / "gsm8k.pack").read_bytes()
+    said = made.run("pack", "build", "gsm8k", "more.csv", "--column", "question", code=2)
+    assert said.startswith("error: gsm8k.pack: there is a pack already")
+    assert "add --overwrite" in said
+    assert (made.folder / "gsm8k.pack").read_bytes() == before
+    made.run("pack", "build", "gsm8k", "more.csv", "--column", "question", "--overwrite")
+    assert len(packs.read(made.folder / "gsm8k.pack").words) == 1

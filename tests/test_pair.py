@@ -5,6 +5,7 @@ pytest tests/test_pair.py
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ladder import LADDER, PROMPTS, RUNGS, Response, frames, key, numbers, prompts_frame, recipe, write_parts
+from project import Project
 
 from deltadata import pair
 from deltadata.errors import UserError
@@ -282,3 +284,15 @@ def test_a_place_is_the_row_of_the_response_over_all_parts(tmp_path: Path) -> No
     found = pair.pair(numbers(write_parts(tmp_path, ladder, part_rows=2)), recipe(pair={"pairings": "ends"}))
     expected = [(key("b"), 3, 2), (key("a"), 1, 1), (key("d"), 5, 4)]
     assert expected == found.select(PROMPT_ID, of(CHOSEN, pair.ROW), of(REJECTED, pair.ROW)).rows()
+
+
+def test_tied_pairs_of_an_answer_each_are_none(tmp_path: Path) -> None:
+    """An imported rung with one response a prompt: that is the cause, not a weaker rung that did not answer."""
+    project = Project(tmp_path, prompts=3)
+    rows = [{"prompt": f"Tell me about number {i}.", "response": "So."} for i in range(3)]
+    (tmp_path / "old.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project.recipe["generate"]["rungs"][0] = {"name": "old", "responses": "old.jsonl"}
+    project.recipe["pair"] = {"control": "tied"}
+    said = project.run(code=2)
+    assert "error: pair.control: no prompt has two samples of 'old'\n" in said
+    assert "several responses a prompt" in said

@@ -116,6 +116,77 @@ def test_a_ladder_that_holds_is_said_to_hold(drawn: tuple[Path, dict[str, str]],
     assert "stroke-dasharray" in drawn[1]["ladder"]
 
 
+def strengths(*told: tuple[float, float]) -> tuple[dict[str, Any], pl.DataFrame, pl.DataFrame]:
+    """A report whose rungs have these strengths and half widths of their intervals."""
+    report, pairs, ladder = made(models=len(told), scorers=("gpt4",))
+    for rung, (value, half) in zip(report["ladder"], told, strict=True):
+        rung |= {"strength": {"gpt4": value}, "strength_ci95": {"gpt4": [value - half, value + half]}}
+    return report, pairs, ladder
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([(0.5, 0.1), (0.0, 0.1), (-0.5, 0.1)], "the ladder holds, every rung is above the next"),
+        ([(0.5, 0.3), (0.0, 0.3), (-0.7, 0.1)], "1 of 2 steps of the ladder are undecided"),
+        ([(0.1, 0.3), (0.0, 0.3), (-0.1, 0.3)], "2 of 2 steps of the ladder are undecided"),
+        ([(-0.1, 0.3), (0.1, 0.3)], "1 of 1 steps of the ladder are undecided"),
+        ([(-0.5, 0.1), (0.5, 0.1)], "1 of 1 steps of the ladder against the recipe’s order"),
+        ([(-0.5, 0.1), (0.5, 0.1), (0.4, 0.1)], "1 of 2 steps of the ladder against the recipe’s order, 1 undecided"),
+        ([(0.0, 0.1), (0.0, 0.1), (0.0, 0.1)], "no difference between the rungs"),
+    ],
+)
+def test_the_ladders_heading_says_no_more_than_the_intervals(told: Any, expected: str, tmp_path: Path) -> None:
+    """Steps whose intervals overlap are undecided, and equal strengths are no ladder that holds."""
+    assert title(pictures.draw(*strengths(*told), tmp_path)["ladder"]) == f"gpt4: {expected}"
+
+
+def test_a_step_is_between_neighbours_that_have_a_strength(tmp_path: Path) -> None:
+    """A rung that nothing links is no reason to say that the ladder holds."""
+    report, pairs, ladder = strengths((-0.5, 0.1), (0.0, 0.1), (0.5, 0.1))
+    report["ladder"][1] |= {"strength": {"gpt4": None}, "strength_ci95": {"gpt4": None}}
+    svg = pictures.draw(report, pairs, ladder, tmp_path)["ladder"]
+    assert title(svg) == "gpt4: 1 of 1 steps of the ladder against the recipe’s order"
+    assert "stroke-dasharray" in svg
+
+
+def test_a_handful_of_pairs_makes_no_heading(tmp_path: Path) -> None:
+    """Below thirty pairs no agreement, no strength and no quarter is a headline, whatever its interval."""
+    report, pairs, ladder = made(models=2, prompts=5, scorers=("gpt4",))
+    report["pairings"][0]["measures"]["gpt4"] |= {"agreement": 1.0, "agreement_ci95": [1.0, 1.0]}
+    report["pairings"][0]["length_bias"]["matched"] |= {"pairs": 5, "agreement": 1.0, "agreement_ci95": [1.0, 1.0]}
+    report["pairings"][0]["measures"]["tokens"]["share_positive"] = 0.6
+    svgs = pictures.draw(report, pairs, ladder, tmp_path)
+    few = "are too few"
+    assert title(svgs["agreement"]) == f"rung-0-it over rung-1-it: 5 pairs {few} for an agreement on gpt4"
+    assert (
+        title(svgs["length"])
+        == f"Chosen is the longer one in 3 of 5 pairs; 5 pairs of like length {few} for an agreement"
+    )
+    assert title(svgs["ladder"]) == f"gpt4: fewer than 30 scores a rung {few} to say which is stronger"
+    assert title(svgs["quality"]) == f"Delta of gpt4: 5 pairs {few} to say how it goes with the chosen score"
+    assert "var(--positive)" not in svgs["agreement"]
+    assert "(fewer than" not in svgs["agreement"] and "fewer than 30 pairs" in " ".join(texts(svgs["agreement"]))
+
+
+def test_a_tie_is_neither_for_nor_against(tmp_path: Path) -> None:
+    """Deltas that are all nought are grey in the middle of their axis; so are ties among many other values."""
+    report, pairs, ladder = made(models=2)
+    svgs = pictures.draw(report, pairs.with_columns(delta_checks=pl.lit(0.0)), ladder, tmp_path)
+    for name in ("quality", "length"):
+        assert "var(--positive)" not in svgs[name] and "var(--negative)" not in svgs[name], name
+        assert "var(--grey)" in svgs[name]
+        assert {"−1", "0", "1"} <= {*texts(svgs[name])}, name
+    title_of_one = "Mean delta of checks: 0, and half of the chosen scores or more are equal"
+    level = ladder.with_columns(checks=pl.lit(1.0))
+    same = pictures.draw(report, pairs.with_columns(delta_checks=pl.lit(0.0)), level, tmp_path)
+    assert title(same["quality"]) == title_of_one
+    some = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit(0.0)).otherwise(-pl.int_range(pl.len()) / 7)
+    svgs = pictures.draw(report, pairs.with_columns(delta_checks=some), ladder, tmp_path)
+    for name in ("quality", "length"):
+        assert "var(--positive)" not in svgs[name] and "var(--negative)" in svgs[name] and "var(--grey)" in svgs[name]
+
+
 def test_the_funnel_names_what_each_rule_dropped(tmp_path: Path) -> None:
     """Pairs left and, in brackets, dropped; a rule that dropped nothing has no brackets."""
     said = texts(pictures.draw(*made(models=2), tmp_path)["funnel"])
@@ -146,7 +217,7 @@ def test_a_histogram_counts_below_at_and_above_zero(tmp_path: Path) -> None:
         ([-1, 0, 0, 1], [-1.5, -0.5, 0.5, 1.5]),
         ([0.25, 0.5], [-0.125, 0.125, 0.375, 0.625]),
         ([3, 3, 3], [-1.5, 1.5, 4.5]),
-        ([0, 0], [0, 0.2]),
+        ([0, 0], [-1.5, -0.5, 0.5, 1.5]),
         ([], [-1, 0, 1]),
         (np.linspace(-10, 9.9, 2000), [-10, -5, 0, 5, 10]),
     ],
@@ -159,6 +230,7 @@ def test_bins_do_not_mix_signs(values: Any, expected: list[float]) -> None:
 def test_bins_need_not_reach_zero() -> None:
     """A score is no difference: its axis begins where the scores do."""
     assert sheet.edges(np.array([7.0, 8.0, 9.0]), 5, zero=False) == pytest.approx([6.5, 7.5, 8.5, 9.5])
+    assert sheet.edges(np.array([7.0, 7.0]), 5, zero=False) == pytest.approx([5.5, 6.5, 7.5, 8.5])
 
 
 def test_many_pairings_and_pools_are_capped_and_the_rest_said(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltadata import prompt_rules
+from deltadata.asked import read
 from deltadata.errors import UserError
 from deltadata.prompt_rules import RULES, neutralise, words
 
@@ -62,7 +63,7 @@ def test_every_rule_can_be_asked_for_by_a_recipe() -> None:
     for rule in RULES.values():
         hints = get_type_hints(rule)
         assert {str(hints[name]) for name in inspect.signature(rule).parameters} <= {
-            *("<class 'float'>", "<class 'str'>", "list[str]")
+            *("<class 'float'>", "<class 'str'>", "list[str]", "deltadata.asked.Size", "deltadata.asked.Part")
         }
 
 
@@ -396,3 +397,17 @@ def test_a_hook_that_gives_no_bool_for_each_text_is_refused(hooks: str, name: st
     """Fewer values would shift the answers, and a score is not yet a decision."""
     with pytest.raises(UserError, match=said):
         kept("hook", "one", "two", function=f"my_hooks:{name}")
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"max_non_latin": 1.5}, "max_non_latin: at_most is a share, not 1.5"),
+        ({"language": {"any_of": ["en"], "at_least": 10}}, "language: at_least is a share, not 10"),
+        ({"max_words": -1}, "max_words: at_most is a size, not -1"),
+    ],
+)
+def test_shares_and_sizes_have_bounds(rule: Any, said: str) -> None:
+    """A share is from nought to one, a number of words never negative."""
+    with pytest.raises(UserError, match=said):
+        read(rule, "collect.rules[0]", RULES)

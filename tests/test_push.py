@@ -341,7 +341,7 @@ def test_a_full_disk_while_reading_back_says_so(push: Pusher):
 
 
 def test_verify_tells_what_was_changed_by_hand(push: Pusher):
-    """Rows that differ from the record's are found, in a run's commit and in any repository; foreign ones are refused."""
+    """Rows that differ from the record's are found, in a run's commit and in any repository; foreign ones refused."""
     push("--repo", REPO)
     assert "gives back what was written" in push("runs/tiny", command="verify")
     files = push.hub.files(REPO)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deltadata import recipe, sections
+from deltadata import pair, recipe, sections
 from deltadata.engines import Model
 from deltadata.engines.scripted import open_engine
 from deltadata.errors import UserError
@@ -212,17 +212,25 @@ def test_scripted_options_are_a_mapping(given: object):
         pass
 
 
-def test_two_greedy_samples_are_not_tied(tmp_path: Path):
-    """Under `control: tied` a stronger rung needs a temperature; the mirrored pairing ties the other rung."""
+def test_greedy_samples_are_copies(tmp_path: Path):
+    """Several samples of a rung at temperature 0 are one text, tied or not; the rung and the place are named."""
     path = write(tmp_path, GOOD)
-    tied = ["pair.control=tied", "generate.sampling.samples=2"]
+    several = ["generate.sampling.samples=2"]
 
-    with pytest.raises(UserError, match="'strong', which at temperature 0 are the same text") as told:
-        recipe.load(path, tied)
+    for more in ([], ["pair.control=tied"], ["generate.rungs.0.sampling.temperature=0"]):
+        with pytest.raises(UserError, match="'strong', which at temperature 0 are the same text") as told:
+            recipe.load(path, [*several, *more])
+        assert told.value.what.startswith("generate.sampling.samples: 2 samples")
+        assert told.value.where == "--set generate.sampling.samples=2"
+        assert "temperature above 0, or generate.rungs[0].sampling.samples to 1" in str(told.value.cure)
+    own = "generate.rungs.1.sampling={samples: 3, temperature: 0.0}"
+    with pytest.raises(UserError, match=r"generate.rungs\[1\].sampling.samples: 3 samples of 'weak'") as told:
+        recipe.load(path, [own])
+    assert told.value.where == f"--set {own}"
 
-    assert "temperature above 0" in str(told.value.cure)
-    assert [rung.name for rung in recipe.load(path, [*tied, "generate.sampling.temperature=1"]).tied()] == ["strong"]
-    assert [rung.name for rung in recipe.load(path, [*tied, "pair.pairings=[[weak, strong]]"]).tied()] == ["weak"]
+    for cured in (["generate.sampling.temperature=1"], ["generate.rungs.0.sampling={samples: 1}"]):
+        loaded = recipe.load(path, [*several, *cured, "pair.control=tied", "pair.pairings=[[weak, strong]]"])
+        assert pair.planned(loaded) == [("weak", "weak")]
 
 
 def test_a_mistake_in_the_file_is_refused_with_its_line(tmp_path: Path):

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ladder import (
+    PAIR,
     PROMPTS,
     RUNGS,
     Response,
@@ -37,22 +38,9 @@ from deltadata.errors import UserError
 
 MEASURES = ["tokens", "characters", "response_ratio"]
 # A pair that every rule below lets pass.
-GOOD: dict[str, Any] = {
-    "prompt_id": key("a"),
-    "pool": "own",
-    "chosen_model": "strong",
-    "rejected_model": "frail",
-    "chosen_sample": 0,
-    "rejected_sample": 0,
-    "chosen_tokens": 10,
-    "rejected_tokens": 10,
+GOOD: dict[str, Any] = PAIR | {
     "chosen_prompt_tokens": 5,
     "rejected_prompt_tokens": 5,
-    "chosen_finish_reason": "stop",
-    "rejected_finish_reason": "stop",
-    "chosen_is_empty": False,
-    "rejected_is_empty": False,
-    "same_text": False,
     "delta_tokens": 0.0,
     "delta_characters": 0.0,
     "delta_response_ratio": 0.0,
@@ -205,6 +193,11 @@ MISTAKES: list[tuple[Any, str, str]] = [
     ({"length_match": "tokns"}, "no measure is called 'tokns'; did you mean 'tokens'?", "name a measure"),
     ({"max_delta": {"measure": "checks", "at_most": 1}}, "no measure is called 'checks'", "name a measure"),
     ({"max_non_latin": float("inf")}, "at_most is a number, not inf", "mend it"),
+    ({"max_non_latin": 5}, "max_non_latin: at_most is a share, not 5", "give a number from 0 to 1"),
+    ({"max_repetition": -0.1}, "max_repetition: at_most is a share, not -0.1", "give a number from 0 to 1"),
+    ({"max_length_delta": -1}, "max_length_delta: at_most is a size, not -1", "give a number that is not negative"),
+    ({"min_length": -1}, "min_length: at_least is a size, not -1", "give a number that is not negative"),
+    ({"fits": -2048}, "fits: max_tokens is a size, not -2048", "give a number that is not negative"),
 ]
 
 
@@ -476,14 +469,14 @@ def test_no_pairs_are_no_trouble(rule: Any) -> None:
 # Any rules over any pairs.
 
 SHARE = st.sampled_from([0.1, 0.35, 0.5, 1.0])
-SMALL = st.integers(-3, 12)
+SMALL, SIZE = st.integers(-3, 12), st.integers(0, 12)
 ROW_RULE = st.one_of(
     st.sampled_from(["finished", "not_empty", "texts_differ", "no_refusal", {"no_identity": "chosen"}]),
     st.builds(lambda n: {"min_delta": {"measure": "tokens", "at_least": n}}, SMALL),
     st.builds(lambda n: {"max_delta": {"measure": "characters", "at_most": n}}, SMALL),
-    st.builds(lambda n, side: {"fits": {"max_tokens": n, "side": side}}, SMALL, st.sampled_from(["both", *BOTH])),
-    st.builds(lambda n: {"max_length_delta": n}, SMALL),
-    st.builds(lambda n: {"max_repetition": n / 12}, SMALL),
+    st.builds(lambda n, side: {"fits": {"max_tokens": n, "side": side}}, SIZE, st.sampled_from(["both", *BOTH])),
+    st.builds(lambda n: {"max_length_delta": n}, SIZE),
+    st.builds(lambda n: {"max_repetition": n / 12}, SIZE),
 )
 ANY_RULE = ROW_RULE | st.one_of(
     st.builds(lambda share: {"top": {"measure": "tokens", "share": share}}, SHARE),
@@ -549,3 +542,21 @@ def test_an_added_pair_changes_nobodys_luck(deltas: list[int], added: int) -> No
     before, after = (kept(rule, of_deltas(*some)) for some in (deltas, [*deltas, added]))
     changed = ids(before) ^ (ids(after) - {f"{len(deltas):016x}"})
     assert len(changed) <= 1
+
+
+def test_bounds_of_shares_and_sizes_are_allowed() -> None:
+    """Nought and one are shares, nought is a size, and a delta may be negative."""
+    assert asked({"max_repetition": 0}, {"max_non_latin": 1}, {"max_length_delta": 0})
+    assert asked({"min_delta": {"measure": "tokens", "at_least": -3}})
+
+
+def test_a_rule_that_leaves_nothing_says_so() -> None:
+    """Named only where no pair is kept and there was one."""
+    rule = {"balance": {"by": "pool", "max_share": 0.5}}
+    found = asked("finished", rule)
+    kept = judged(pairs(GOOD, GOOD | {"pool": "other"}), found)
+    assert filter.emptied(kept["dropped_by"], found) is None
+    assert filter.emptied(kept["dropped_by"].clear(), found) is None
+    gone = judged(pairs(GOOD, GOOD), found)["dropped_by"]
+    why = "with fewer than 2 values of pool none can be kept at a share of 0.5"
+    assert filter.emptied(gone, found) == f"balance: dropped the last 2 pair(s); {why}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Iterable, Iterator, NamedTuple, Protocol
 
 ENGINES = ("vllm", "server", "transformers", "scripted")
+HOSTED = ("vllm", "transformers")  # in a child process, whose output is a log
 
 
 class Model(NamedTuple):
@@ -72,7 +73,7 @@ def open_engine(
 
     `log` is where that child's output goes (the null device when None).
     """
-    if name in ("vllm", "transformers"):
+    if name in HOSTED:
         from deltadata.engines.child import hosted
 
         return hosted(name, model, runtime, log)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any, Iterable, Iterator, NamedTuple, Protocol
 
 from deltadata.errors import UserError, did_you_mean
-
-SCORERS = ("checks",)
+from deltadata.sections import SCORERS
 
 
 class Asked(NamedTuple):

@@ -25,9 +25,8 @@ _WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|operatorname)\s?\{([
 _LATEX = re.compile(r"\^\{?\\circ\}?|\\(?:left|right|displaystyle|[!,;: ()\[\]])")
 _GAP = re.compile(r"(?<=\d)(?:[\u00a0\u2009\u202f]|\{,\})(?=\d{3}(?!\d))")
 _HASHES = re.compile(r"####[ \t]*([^\n]+)")
-_ANSWER_IS = re.compile(
-    r"\banswer\b(?: to [^.:\n]{1,80}?)?[*_]{0,3}[ \t]*(?:\bis\b|:|=)[*_]{0,3}[ \t]*:?([^\n]+)", re.IGNORECASE
-)
+_ANSWER, _IS = r"\banswer\b(?: to [^.:\n]{1,80}?)?[*_]{0,3}", r"(?:\bis\b|:|=)[*_]{0,3}"
+_ANSWER_IS = re.compile(rf"{_ANSWER}[ \t]*{_IS}[ \t]*:?([^\n]+)", re.IGNORECASE)
 _STOP = re.compile(r"[.!?](?=\s)")
 _BY_A_SIGN = re.compile(r" (?:(?=[^\w\s])|(?<=[^\w\s] ))")
 _SIGNS = str.maketrans({"−": "-", "–": "-", "⁄": "/", "½": " 1/2", "¼": " 1/4", "¾": " 3/4"})
@@ -148,8 +147,7 @@ def letter(text: str) -> str | None:
 _BEFORE, _AFTER = r"[*_$(\[\"'“‘`]*", r"(?![\w'’+=/^]|[ \t]+[a-z])"
 _OR = rf"(?:[ \t]*(?:,|/|\bor\b|\band\b|&)[ \t]*{_BEFORE}([A-Z\d])(?!\w))?"
 _SAID = re.compile(
-    r"(?i:\banswer\b(?: to [^.:\n]{1,80}?)?[*_]{0,3}\s{0,3}(?:\bis\b|:|=)[*_]{0,3}:?"
-    r"(?:[ \t]*(?:option|choice|letter)\b)?)"
+    rf"(?i:{_ANSWER}\s{{0,3}}{_IS}:?(?:[ \t]*(?:option|choice|letter)\b)?)"
     rf"\s{{0,3}}{_BEFORE}(?:([A-Z\d])(?:{_AFTER}|(?=[ \t]+(?:or|and|because|since|as)\b)){_OR}|(?<=\()([a-z])\))"
 )
 _LAST = re.compile(rf"(?:^|\n)[ \t]*{_BEFORE}([A-Za-z\d])[)\].:*_$\"'”’`]*\Z")

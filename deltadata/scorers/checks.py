@@ -8,7 +8,8 @@ What a prompt carries is read from the columns that its pool keeps:
     final_answer   a reference in `column`: a number, a text, GSM8K's `#### 42` or \\boxed{…}
     choice         the right option in `column`: its letter, or its index from 0 as MMLU has it
     ifeval         `instruction_id_list` and `kwargs`, the columns of google/IFEval
-    auto           constraints where `column` is a list, else ifeval where its columns are, else final_answer
+    auto           constraints where `column` is a list, else ifeval where its columns are, else final_answer; a text
+                   that is the name of a constraint is refused, since it may be either
 
 An empty response meets nothing. A prompt without these columns, or with null in them, has no score.
 """
@@ -53,6 +54,9 @@ class Checks:
         """Looked up by the text of what the prompt carries, so that a pattern is compiled once, not per response."""
         form = found_form(meta, self.column) if self.form == "auto" else self.form
         carried = [meta.get(IDS), meta.get(KWARGS)] if form == "ifeval" else meta.get(self.column)
+        if self.form == "auto" and isinstance(carried, str) and carried in constraints.KINDS:
+            lone = f"{self.column!r} is the name of a constraint alone, {carried!r}"
+            raise BadCheck(f"{lone}; write [{{kind: {carried}}}], or say `form: final_answer` where it is the answer")
         return _read(form, self.column, json.dumps(carried))
 
 
