@@ -25,7 +25,7 @@ def magnitudes(told: Report) -> dict[str, dict[str, list[Tree]]]:
             name: [{side: pairing[side] for side in SIDES} | pairing[key][name] for pairing in told["pairings"]]
             for name in main(told)
         }
-        for over, key in (("kept", "measures_kept"), ("all", "measures_kept"))
+        for over, key in (("kept", "measures_kept"), ("all", "measures"))
     }
 
 

@@ -18,6 +18,7 @@ from deltadata.layouts import column_of
 PREFIX = "hf:"
 _FORM = "hf:owner/dataset[@revision][:config][:split]"
 LOGIN = "`hf auth login` or set HF_TOKEN"
+LINE = (ConnectionError, TimeoutError)
 ACCEPT = f"accept the terms on its page, then {LOGIN}"
 _SPEC = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^:]+))?(:(?P<config>[^:]*))?(:(?P<split>[^:]+))?")
 
@@ -94,6 +95,11 @@ def status(problem: BaseException) -> int | None:
     return found if isinstance(found, int) else None
 
 
+def is_local(problem: BaseException) -> bool:
+    """Whether it is a file's fault, a full disk say, and no line's."""
+    return isinstance(problem, OSError) and problem.errno is not None and not isinstance(problem, LINE)
+
+
 def said(problem: BaseException) -> str:
     """The first line of it, without what follows an address: that may be a signature."""
     text = (str(problem.__cause__ or problem).strip() or type(problem).__name__).splitlines()[0]
@@ -103,6 +109,9 @@ def said(problem: BaseException) -> str:
 def failed(where: str, problem: BaseException, kept: str, access: str = ACCEPT) -> DeltadataError:
     if status(problem) in (401, 403):
         return UserError(f"the Hub refuses: {said(problem)}", where=where, cure=access)
+    if is_local(problem):
+        cure = f"{kept}; make room there (HF_HOME and TMPDIR say where), then run the same command again"
+        return OutsideError(f"cannot write: {said(problem)}", where=where, cure=cure)
     return OutsideError(
         f"the Hub did not answer: {said(problem)}",
         where=where,

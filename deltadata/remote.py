@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from deltadata import __version__
 from deltadata.errors import UserError
 from deltadata.generate import Progress
-from deltadata.hub import LOGIN, asking, failed, failures, said, status
+from deltadata.hub import LINE, LOGIN, asking, failed, failures, said, status
 from deltadata.job import DATASET
 from deltadata.recipe import Recipe
 from deltadata.store import RECORD
@@ -254,7 +254,7 @@ def _passing(problem: BaseException) -> bool:
         return answered in PASSING
     if isinstance(problem, RuntimeError):  # the client gave up on one file, after tries of its own
         return problem.__cause__ is not None and _passing(problem.__cause__)
-    return isinstance(problem, ConnectionError | TimeoutError) or not isinstance(problem, OSError)
+    return isinstance(problem, LINE) or not isinstance(problem, OSError)
 
 
 def _asked_wait(problem: BaseException) -> float | None:

@@ -37,7 +37,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from ladder import LENGTHS, do, small_run, write_sources
 
-from deltadata import card, figures
+from deltadata import card, figures, tables
 from deltadata.header import header
 from deltadata.markdown import inert
 from deltadata.recipe import Recipe, load
@@ -451,9 +451,23 @@ def test_facts_of_a_run_fill_the_card(tmp_path: Path) -> None:
         "scores/judge",
     ]
     assert found["pools"][0]["kept"] == found["kept"]
+    contents = [split["content"] for split in job.run.record["dataset"].facts["splits"]]
+    assert len(set(contents)) == 3 and found["digest"] == tables.fingerprint(contents)
     written = (tmp_path / "run" / "dataset" / "README.md").read_text()
     assert again(job.recipe, job.run.record, report) == written
     assert DatasetCard(written).data.to_dict() == header_of(written)
+
+
+def test_the_recipe_decides_the_licence_and_what_is_accepted(tmp_path: Path) -> None:
+    """Its licence is the header's, its reasons stand in the table; the proposal is still said."""
+    write_sources(tmp_path)
+    push = {"license": "CC BY 4.0", "accept": {"responses/frail": " written by us "}}
+    do(tmp_path / "run", small_run(push=push))
+    text = (tmp_path / "run" / "dataset" / "README.md").read_text()
+    assert header_of(text)["license"] == "cc-by-4.0"
+    assert "The recipe puts the dataset under **CC BY 4.0**; of its parts deltadata would propose none" in text
+    accepted = {row[0]: row[5] for row in table_rows(text) if len(row) == 6 and "/" in row[0]}
+    assert accepted["responses/frail"] == "written by us" and accepted["responses/strong"] == "not accepted"
 
 
 def again(recipe: Recipe, record: dict[str, Entry], report: dict[str, Any]) -> str:
