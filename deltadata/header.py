@@ -21,7 +21,7 @@ def header(facts: Tree) -> str:
     """The YAML between the dashes. Keys of which nothing is known (language, licence, sources) are left out."""
     configs = by_config(facts["splits"])
     rows = sum(split["rows"] for split in facts["splits"])
-    spoken = [code for code, share in (facts["languages"] or {}).items() if share > 0]
+    spoken = [code for code, share in (facts["languages"] or {}).items() if share >= SPOKEN]
     tree = {
         "pretty_name": facts["name"],
         **({"language": spoken} if spoken else {}),

@@ -200,3 +200,14 @@ def test_the_report_is_a_page_and_six_pictures(run_folder: Path, told: dict[str,
         drawn = path.read_bytes()
         assert drawn.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" in drawn[-12:]
     assert told["name"] == "alpaca_eval"
+
+
+def test_nothing_is_published_whose_licence_nobody_knows(run_folder: Path):
+    """Prompts, eight rungs and scores are named, none left out, before anything is asked of the Hub."""
+    command = [sys.executable, "-m", "deltadata", "push", str(run_folder), "--repo", "me/alpaca", "--public"]
+    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9"}  # nobody listens there
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    parts = ["prompts/alpaca_eval", *(f"responses/{rung}" for rung in RUNGS), "scores/gpt4_turbo"]
+    assert ended.returncode == 2 and "10 parts may not be published without a reason" in ended.stderr
+    assert all(f"    {part} (" in ended.stderr and f'        {part}: "' in ended.stderr for part in parts)
