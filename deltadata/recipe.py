@@ -108,10 +108,12 @@ class Recipe(Section):
         return [self.rung(p[0]) for p in asked] if isinstance(asked, list) else rungs[: 1 if asked == "ends" else -1]
 
 
-def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+def load(
+    path: Path | str, overrides: list[str] | tuple[str, ...] = (), places: dict[str, str] | None = None
+) -> Recipe:
     """Read, override and check the recipe at `path`; an override is `key.key=value` with the value in YAML.
 
-    Raises UserError with the address of the first mistakes, file and line.
+    `places` gets the file and line of every address, for who checks further. Raises UserError with the address of the first mistakes, file and line.
     """
     path = Path(path)
     try:
@@ -119,7 +121,7 @@ def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     except (OSError, UnicodeDecodeError) as problem:
         what = f"cannot read the recipe: {problem}"
         raise UserError(what, where=str(path), cure="give the path of a .yaml") from None
-    places: dict[str, str] = {}
+    places = {} if places is None else places
     tree = strict.parse(text, str(path), places)
     if not isinstance(tree, dict):
         raise UserError("a recipe is a mapping of keys", where=str(path), cure="see recipes/quickstart.yaml")
