@@ -256,6 +256,58 @@ def pack_list() -> None:
     )
 
 
+Source = Annotated[
+    str, typer.Argument(metavar="RECIPE|RUN", help="a recipe, a run or dataset folder, or owner/name of the Hub")
+]
+
+
+@app.command()
+def train(
+    source: Source,
+    method: Annotated[
+        str | None, typer.Option(help="dpo, or sft: the chosen side alone [default: the recipe's]")
+    ] = None,
+    set_: Sets = [],
+    run: RunFolder = None,
+    student: Annotated[str | None, typer.Option(help="a directory or owner/name [default: the recipe's]")] = None,
+    push: Annotated[str | None, typer.Option(help="upload the trained model to owner/name")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="train anew what the recipe no longer describes")
+    ] = False,
+) -> None:
+    """DPO or SFT by TRL on a run's pairs, after a preflight; resumes after a kill."""
+    main = os.environ.get("RANK", "0") == "0"
+    from deltadata import trainings
+    from deltadata.screen import Screen
+
+    asked = trainings.asked(source, set_, run, method, student)
+    try:
+        folder = trainings.run_training(asked, Screen(), overwrite)
+    except KeyboardInterrupt:
+        cure = "the same command goes on from there"
+        raise OutsideError("stopped; the last checkpoint is kept", where=str(asked.folder), cure=cure) from None
+    if push and main:
+        from deltadata.model_push import push_model
+
+        Screen().note(f"pushed: {push_model(folder, push)}")
+
+
+@app.command()
+def check(
+    source: Source,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="a model directory or owner/name [default: the student]")
+    ] = None,
+    set_: Sets = [],
+    run: RunFolder = None,
+) -> None:
+    """What the student's tokenizer and window make of the pairs: cut, dropped, shifted; nothing is trained."""
+    from deltadata import trainings
+    from deltadata.screen import Screen
+
+    trainings.check(trainings.asked(source, set_, run), tokenizer, Screen())
+
+
 @app.callback(invoke_without_command=True)
 def top(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     if version:
@@ -270,7 +322,8 @@ def main() -> None:
     try:
         app(prog_name="deltadata")
     except DeltadataError as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes one tells
+            print(f"error: {problem}", file=sys.stderr)
         if isinstance(problem, OutsideError):
             # A reader of Arrow's that still waits for a broken stream would abort Python on its orderly way out.
             sys.stderr.flush()

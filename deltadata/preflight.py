@@ -103,7 +103,9 @@ def _common(prompt: list[int], whole: list[int]) -> int:
     """How many leading tokens both have: nearly always the whole prompt."""
     if whole[: len(prompt)] == prompt:
         return len(prompt)
-    return next((i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), min(len(prompt), len(whole)))
+    return next(
+        (i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), min(len(prompt), len(whole))
+    )
 
 
 def _reasons(found: Tokens, window: int, ends: set[int], bos: int | None) -> dict[str, bool]:
@@ -141,7 +143,8 @@ def preflight(
     for reason in allow:
         if reason not in REASONS:
             raise UserError(f"nothing is called {reason!r}", where="train.allow", cure=did_you_mean(reason, REASONS))
-    counts, first = dict.fromkeys((r for r in REASONS if r not in CUT.values() or _side(r) in sides), 0), {}
+    counts = dict.fromkeys((reason for reason in REASONS if _side(reason) in (None, *sides)), 0)
+    first: dict[str, str] = {}
     tokens = dict.fromkeys((PROMPT, *sides, "lost"), 0)
     before = after = pairs = bad = cut = 0
     for rows in _batches(groups):
@@ -169,8 +172,9 @@ def preflight(
     return Found(pairs, max_length, counts, first, bad, cut, tokens, delta)
 
 
-def _side(reason: str) -> str:
-    return next(side for side, name in CUT.items() if name == reason)
+def _side(reason: str) -> str | None:
+    """The side that a reason is about, where it is about one."""
+    return next((side for side, name in CUT.items() if name == reason), None)
 
 
 def _batches(groups: Iterable[pa.Table]) -> Iterator[list[dict[str, Any]]]:

@@ -108,12 +108,12 @@ class Recipe(Section):
         return [self.rung(p[0]) for p in asked] if isinstance(asked, list) else rungs[: 1 if asked == "ends" else -1]
 
 
-def load(
-    path: Path | str, overrides: list[str] | tuple[str, ...] = (), places: dict[str, str] | None = None
-) -> Recipe:
+def load(path: Path | str, overrides: list[str] | tuple[str, ...] = (), places: dict[str, str] | None = None) -> Recipe:
     """Read, override and check the recipe at `path`; an override is `key.key=value` with the value in YAML.
 
-    `places` gets the file and line of every address, for who checks further. Raises UserError with the address of the first mistakes, file and line.
+    `places` gets the file and line of every address, for who checks further.
+
+    Raises UserError with the address of the first mistakes, file and line.
     """
     path = Path(path)
     try:

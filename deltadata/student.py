@@ -34,8 +34,10 @@ class Student(NamedTuple):
         return self.revision is None
 
 
-def open_student(told: str | None, recipe_dir: Path, say: Callable[[str], None]) -> Student:
+def open_student(told: str | None, recipe_dir: Path, say: Callable[[str], None], weights: bool = True) -> Student:
     """The student that a recipe names; one that `deltadata models` knows is fetched where it is missing.
+
+    Without `weights` a directory need hold none: its tokenizer and configuration are enough to look at data.
 
     Raises UserError when there is none, it has no config.json or no weights, or the Hub has no such model.
     """
@@ -47,7 +49,7 @@ def open_student(told: str | None, recipe_dir: Path, say: Callable[[str], None])
         models.fetch(named.name, named.parent, say)
     for place in (named, recipe_dir / named):
         if place.is_dir():
-            _whole(place)
+            _whole(place, weights)
             return Student(told, str(place), None, digest(place))
     match = _HUB.fullmatch(told)
     if match is None or told.startswith((".", "models/")):
@@ -57,10 +59,10 @@ def open_student(told: str | None, recipe_dir: Path, say: Callable[[str], None])
     return Student(told, match["repo"], commit, commit)
 
 
-def _whole(place: Path) -> None:
+def _whole(place: Path, weights: bool) -> None:
     if not (place / "config.json").is_file():
         raise UserError("no config.json", where=str(place), cure="give the directory of a model")
-    if not any(path.suffix in WEIGHTS for path in place.iterdir()):
+    if weights and not any(path.suffix in WEIGHTS for path in place.iterdir()):
         raise UserError("no weights (*.safetensors)", where=str(place), cure="give the directory of a whole model")
 
 

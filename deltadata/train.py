@@ -1,110 +1,116 @@
-"""DPO, or SFT on the chosen side, by TRL: arguments checked by name, the paper's defaults, resumed after a kill.
+"""A training by TRL: DPO, or SFT on the chosen side; resumed from the last whole checkpoint.
 
     deltadata train recipes/quickstart.yaml
 
-What is not given in `train.args` is what the paper's released configuration says (Geng et al. 2025, student
-Llama-3.1-Tulu-3-8B-SFT: length-normalised DPO, beta 5, 5e-8, batch 32); gradient accumulation follows from the batch.
+Reference log-probs are computed once, before the first step, and kept beside the run.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deltadata import watch
-from deltadata.errors import UserError, did_you_mean, need
-from deltadata.preflight import Found
+from deltadata import machine, watch
+from deltadata.dataset import TEST, TRAIN
+from deltadata.errors import UserError
 from deltadata.screen import Screen
-from deltadata.sections import Train
-from deltadata.student import Student
 from deltadata.tables import CHOSEN, PROMPT, SIDES
+from deltadata.train_args import DPO, Plan, arguments, built, lora_config
 
-DPO, SFT = "dpo", "sft"
-PAPER: dict[str, Any] = {
-    "learning_rate": 5e-8,
-    "lr_scheduler_type": "cosine_with_min_lr",
-    "lr_scheduler_kwargs": {"min_lr_rate": 0.1},
-    "warmup_steps": 0.03,  # below 1 a share of all steps
-    "num_train_epochs": 1,
-    "adam_beta1": 0.9,
-    "adam_beta2": 0.95,
-    "weight_decay": 0.0,
-    "max_grad_norm": 1.0,
-    "max_length": 2048,
-}
-OURS: dict[str, Any] = {
-    "per_device_train_batch_size": 1,
-    "logging_steps": 1,
-    "save_strategy": "steps",
-    "save_steps": 100,
-    "save_total_limit": 1,
-}
-OF = {
-    DPO: {"loss_type": ["sigmoid_norm"], "beta": 5.0, "precompute_ref_log_probs": True},
-    SFT: {"learning_rate": 1e-6, "completion_only_loss": True},
-}
-TAKEN = {  # arguments that something else decides
-    "output_dir": "the run folder is given with --run",
-    "gradient_accumulation_steps": "set train.batch: accumulation is that over devices and per_device_train_batch_size",
-    "resume_from_checkpoint": "the last whole checkpoint is found by itself",
-    "push_to_hub": "add --push owner/name",
-    "hub_model_id": "add --push owner/name",
-}
-LORA = {"alpha": "lora_alpha", "dropout": "lora_dropout"}  # short names
-_DISK = ("PytorchStreamWriter", "inline_container", "No space left", "File too large", "I/O error")
+CHECKPOINTS, LOG = "checkpoints", "log.json"
+HELD_OUT = 512  # pairs of the test split that are looked at after the last step
 
 
-class Plan(NamedTuple):
-    """Everything a training is made of; the same on every process."""
+class Trained(NamedTuple):
+    """What came of it: the log's history, the held-out metrics, what was reused, and the arguments as TRL has them."""
 
-    method: str
-    train: Train
-    seed: int
-    student: Student
-    files: dict[str, list[str]]  # parquet by split
-    folder: str  # where the model goes
-    reference: str  # where reference log-probs are kept
-    places: dict[str, str]  # file and line of the recipe's keys
-    recipe: str
+    history: list[dict[str, Any]]
+    held_out: dict[str, float]
+    reused: list[str]
+    arguments: dict[str, Any]
+    steps: int
+    devices: int
 
 
-def environment() -> None:
-    """Before trl is imported: no usage ping, no progress bars of others."""
-    for name in ("HF_HUB_DISABLE_TELEMETRY", "TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
-        os.environ.setdefault(name, "1")
+def train(plan: Plan, screen: Screen, positions: int | None = None) -> Trained:
+    """Train as planned and save the model into the plan's folder. Call it on every process.
 
-
-def config_class(method: str) -> type:
-    """trl.DPOConfig or trl.SFTConfig. Raises UserError when TRL is not installed."""
-    environment()
-    trl = need("trl", "train")
-    return trl.DPOConfig if method == DPO else trl.SFTConfig  # type: ignore[no-any-return]
-
-
-def arguments(plan: Plan, max_positions: int | None = None) -> dict[str, Any]:
-    """`train.args` over the defaults, each name and type checked against the installed TRL.
-
-    For SFT those of DPO alone are left out. Raises UserError with file and line.
+    Raises UserError for arguments that TRL refuses, OutsideError when the disk is full or memory runs out.
     """
-    from dataclasses import fields
-    from typing import get_type_hints
+    told = arguments(plan, positions)
+    devices, checkpoints = int(os.environ.get("WORLD_SIZE", "1")), Path(plan.folder) / CHECKPOINTS
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(plan.folder) / "tensorboard"))
+    machine.quiet()
+    with machine.kept(Path(plan.folder)):
+        found = trainer(plan, built(plan, told, str(checkpoints), devices), screen)
+        machine.need_room(found.model, Path(plan.folder), found.args.save_strategy != "no")
+        if found.accelerator.is_main_process and getattr(found, "reused", None):
+            screen.note(f"reference log-probs: those of an earlier training ({', '.join(found.reused)})")
+        last = last_checkpoint(checkpoints)
+        if last and found.accelerator.is_main_process:
+            screen.note(f"resumes from {last}")
+        found.train(resume_from_checkpoint=str(last) if last else None)
+        held_out = found.evaluate() if found.eval_dataset is not None else {}
+        found.save_model(plan.folder)
+        (Path(plan.folder) / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs
+    args = {k: v for k, v in json.loads(found.args.to_json_string()).items() if k in told or k == "bf16"}
+    return Trained(
+        found.state.log_history, held_out, getattr(found, "reused", []), args, found.state.max_steps, devices
+    )
 
-    from pydantic import TypeAdapter, ValidationError
 
-    known = {field.name: get_type_hints(config_class(DPO))[field.name] for field in fields(config_class(DPO))}
-    mine = {field.name: get_type_hints(config_class(plan.method))[field.name] for field in fields(config_class(plan.method))}
-    for name, value in plan.train.args.items():
-        where = plan.places.get(f"train.args.{name}", plan.recipe)
-        if name in TAKEN or name.startswith("hub_"):
-            raise UserError(f"train.args.{name}: is not set here", where=where, cure=TAKEN.get(name, "add --push"))
-        if name not in {**known, **mine}:
-            what = f"train.args.{name}: {config_class(plan.method).__name__} has no such argument"
-            raise UserError(what, where=where, cure=did_you_mean(name, {**known, **mine}))
+def trainer(plan: Plan, config: Any, screen: Screen) -> Any:
+    """trl.DPOTrainer (that also logs margin and accuracy of what is trained) or trl.SFTTrainer, ready."""
+    import trl
+    from transformers import PrinterCallback
+
+    from deltadata.student import tokenizer
+
+    watching = watch.callback(screen, Path(plan.folder) / LOG)
+    common: dict[str, Any] = {
+        "model": plan.student.path,
+        "args": config,
+        "train_dataset": dataset(plan, TRAIN),
+        "eval_dataset": dataset(plan, TEST),
+        "processing_class": tokenizer(plan.student),
+        "peft_config": lora_config(plan),
+        "callbacks": [watching],
+    }
+    if config.use_cpu:
+        machine.quick_malloc()
+    try:
+        if plan.method == DPO:
+            made = watch.measuring(trl.DPOTrainer, config.beta, Path(plan.reference), plan.cache)(**common)
+        else:
+            made = watch.without_card(trl.SFTTrainer)(**common)
+    except (ValueError, TypeError, NotImplementedError) as problem:
+        said = " ".join(str(problem).split())
+        raise UserError(f"trl refuses: {said}", where=plan.where("train.args"), cure="change train.args") from None
+    made.remove_callback(PrinterCallback)
+    return made
+
+
+def dataset(plan: Plan, split: str) -> Any:
+    """The split's messages as TRL takes them, memory-mapped; the first HELD_OUT of `test`. None without such a split."""
+    from datasets import Dataset
+
+    if not plan.files.get(split):
+        return None
+    found = Dataset.from_parquet(plan.files[split], columns=[PROMPT, *SIDES], cache_dir=plan.cache)
+    if split == TEST:
+        found = found.select(range(min(HELD_OUT, len(found))))
+    return found if plan.method == DPO else found.select_columns([PROMPT, CHOSEN]).rename_column(CHOSEN, "completion")
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The last one that is whole: its state is written after everything else."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for path in found:
         try:
-            TypeAdapter({**known, **mine}[name]).validate_python(value)
-        except ValidationError:
-            raise UserError(f"train.args.{name}: {value!r:.80} has the wrong type", where=where, cure="see trl's documentation") from None
-    given = {k: v for k, v in plan.train.args.items() if k in mine and not (plan.method == SFT and k == "loss_type")}
-    window = {"max_length": min(PAPER["max_length"], max_positions)} if max_positions else {}
-    return PAPER | OURS | OF[plan.method] | {"seed": plan.seed} | window | given
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return path
+    return None

@@ -37,6 +37,11 @@ class Pairs(NamedTuple):
     commit: str | None = None
 
 
+def is_hub(told: str) -> bool:
+    """Whether `told` may name a dataset of the Hub."""
+    return bool(_HUB.fullmatch(told)) and not told.startswith(".")
+
+
 def open_pairs(told: str, cache: Path) -> Pairs:
     """The pairs at `told`: a run folder, a dataset folder, or owner/name[@revision] of the Hub (kept in `cache`).
 
@@ -45,7 +50,7 @@ def open_pairs(told: str, cache: Path) -> Pairs:
     place = Path(told).expanduser()
     if place.is_dir():
         return _local(told, place)
-    if _HUB.fullmatch(told) and not told.startswith("."):
+    if is_hub(told):
         return _fetched(told, cache)
     cure = "give a run, a dataset folder or owner/name[@revision] of the Hub"
     raise UserError("no such folder", where=told, cure=cure)
@@ -63,7 +68,7 @@ def _local(told: str, place: Path) -> Pairs:
 
 def _fetched(told: str, cache: Path) -> Pairs:
     """Copies of the splits `train` and `test` of the Hub dataset, as parquet, by commit."""
-    repo, _, revision = told.partition("@")
+    repo = told.partition("@")[0]
     address = f"{hub.PREFIX}{told}"
     commit = hub.commit(address)
     folder = cache / f"{repo.replace('/', '--')}-{commit[:12]}"
@@ -113,16 +118,19 @@ def check_schema(schema: pa.Schema, where: str) -> None:
         if column not in schema.names:
             cure = f"the columns are prompt, chosen, rejected; {did_you_mean(column, schema.names)}"
             raise UserError(f"no column {column!r}", where=where, cure=cure)
-    flat = [c for c in (PROMPT, *SIDES) if pa.types.is_string(kind := schema.field(c).type) or kind == pa.large_string()]
+    flat = [
+        c for c in (PROMPT, *SIDES) if pa.types.is_string(kind := schema.field(c).type) or kind == pa.large_string()
+    ]
     if flat:
         beside = " beside lists of messages" if len(flat) < 3 else ""
         what = f"{', '.join(flat)} {'is' if len(flat) == 1 else 'are'} text{beside}"
-        raise UserError(what, where=where, cure="each must be a list of {role, content}; `collect` and `import` make them")
+        raise UserError(
+            what, where=where, cure="each must be a list of {role, content}; `collect` and `import` make them"
+        )
     for column in (PROMPT, *SIDES):
         kind = schema.field(column).type
-        inner = kind.value_type if any(is_list(kind) for is_list in _LIST) else None
-        fields = {inner.field(i).name for i in range(inner.num_fields)} if pa.types.is_struct(inner or pa.null()) else set()
-        if not {ROLE, CONTENT} <= fields:
+        inner = kind.value_type if any(is_list(kind) for is_list in _LIST) else kind
+        if not pa.types.is_struct(inner) or not {ROLE, CONTENT} <= {field.name for field in inner}:
             what = f"{column} is {kind}, not a list of {{role, content}}"
             raise UserError(what, where=where, cure="give the columns as DPOTrainer takes them")
 
@@ -137,14 +145,16 @@ def messages(pairs: Pairs, split: str) -> Iterator[pa.Table]:
 
 
 def deltas(pairs: Pairs) -> list[dict[str, Any]]:
-    """Per pairing of what is trained on: pairs, and the mean of every `delta_*` column; one row without model columns."""
+    """Per pairing of what is trained on: pairs, and the mean of every `delta_*` column; one row without models."""
     found = []
     for path in pairs.files[TRAIN]:
         with open_parquet(path) as file:
             names = file.schema_arrow.names
         keys = [of(side, MODEL) for side in SIDES]
         wanted = [name for name in names if name.startswith(DELTA) or name in keys]
-        found += [pl.DataFrame(group) for group in groups(path, [n for n in names if n not in wanted])] if wanted else []
+        found += (
+            [pl.DataFrame(group) for group in groups(path, [n for n in names if n not in wanted])] if wanted else []
+        )
     if not found:
         return [{CHOSEN: "-", REJECTED: "-", "pairs": pairs.rows[TRAIN], "deltas": {}}]
     frame = pl.concat(found, how="diagonal_relaxed")

@@ -21,12 +21,12 @@ QUIET_SECONDS = 10.0  # between two lines of a log, and between two writes of lo
 MARGIN, ACCURACY = "margin", "accuracy"
 
 
-def measuring(base: type, beta: float, reference: Path) -> type:
+def measuring(base: type, beta: float, reference: Path, cache: str) -> type:
     """`base` (trl.DPOTrainer) that also logs `margin` and `accuracy`, and keeps reference log-probs in `reference`."""
     import torch
     from datasets import Dataset, concatenate_datasets
 
-    class Measuring(base):  # type: ignore[misc, valid-type]
+    class Measuring(base):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **named: Any) -> None:
             self.reused: list[str] = []
             super().__init__(*arguments, **named)
@@ -65,7 +65,7 @@ def measuring(base: type, beta: float, reference: Path) -> type:
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             kept = reference / f"{name}.parquet"
             if kept.exists():
-                found = Dataset.from_parquet(str(kept), cache_dir=str(reference / "cache"))
+                found = Dataset.from_parquet(str(kept), cache_dir=cache)
                 if len(found) == len(dataset):
                     self.reused.append(name)
                     return concatenate_datasets([dataset, found], axis=1)
@@ -79,6 +79,16 @@ def measuring(base: type, beta: float, reference: Path) -> type:
             return told
 
     return Measuring
+
+
+def without_card(base: type) -> type:
+    """`base` (trl.SFTTrainer) without a model card of TRL's."""
+
+    class Plain(base):  # type: ignore[misc]
+        def create_model_card(self, *_: Any, **__: Any) -> None:
+            """Ours stands beside the model."""
+
+    return Plain
 
 
 def callback(screen: Screen, log: Path) -> Any:
@@ -122,7 +132,7 @@ def callback(screen: Screen, log: Path) -> Any:
                 left /= max(state.global_step - self._first, 1)
                 screen.note(f"step {state.global_step}/{state.max_steps}: {told}, about {left:.0f} s left")
 
-        def _speed(self, logs: Any, now: float) -> float | None:
+        def _speed(self, logs: dict[str, float], now: float) -> float | None:
             """Tokens a second since training began, of the tokens of this session."""
             total = logs.get("num_tokens")
             if total is None:
@@ -157,6 +167,9 @@ def line(logs: dict[str, float], speed: float | None) -> str:
 def finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The history without what JSON cannot hold: null in its place."""
     return [
-        {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in entry.items()}
+        {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in entry.items()
+        }
         for entry in history
     ]

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "deltadata"
 # From the bottom up. A module may import its own row and those below it.
 ROWS = {
     "base": ["__init__", "errors", "tables", "strict", "sections", "recipe", "layouts", "files"],
-    "seams": ["engines", "scorers", "models", "convert", "hub"],
+    "seams": ["engines", "scorers", "models", "convert", "hub", "student", "train_args"],
     "pure": [
         "asked",
         "mix",
@@ -27,10 +27,11 @@ ROWS = {
         "tags",
         *("measure", "pair", "rules", "filter", "card"),
         *("report", "agreement", "findings", "spread", "scored", "sheet", "pictures", "page"),
+        *("memory", "preflight", "curves", "model_card"),
     ],
     "run": ["packs", "store", "parquet", "rows", "parts"],
-    "effects": ["spool", "collect", "imported", "generate", "imported_scores", "score", "dataset"],
-    "shell": ["job", "reports", "run", "screen", "show", "cli", "__main__"],
+    "effects": ["spool", "collect", "imported", "generate", "imported_scores", "score", "dataset", "training_data", "model_push"],
+    "shell": ["job", "reports", "run", "screen", "show", "machine", "watch", "train", "trainings", "cli", "__main__"],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
 HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid"}
