@@ -77,6 +77,7 @@ class Plan(NamedTuple):
 def config_class(method: str) -> Any:
     """trl.DPOConfig or trl.SFTConfig; no usage ping is sent. Raises UserError when TRL is not installed."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # beside other load threads that spin are lost (see LOG.md)
     trl = need("trl", "train")
     return trl.DPOConfig if method == DPO else trl.SFTConfig
 

@@ -24,7 +24,7 @@ from deltadata.screen import Screen
 from deltadata.sections import Train
 from deltadata.store import Drift, Run, open_run
 from deltadata.tables import CHOSEN, SIDES
-from deltadata.train import CHECKPOINTS, Trained, train
+from deltadata.train import CHECKPOINTS, Trained, train, trainer
 from deltadata.train_args import DPO, Plan
 
 FOLDER, REFERENCE, BEGUN, TABLE = "train", "reference", "begun", "train"
@@ -106,9 +106,22 @@ def check(asked: Asked, tokenizer: str | None, screen: Screen) -> preflight.Foun
     section = asked.train if tokenizer is None else asked.train.model_copy(update={"student": tokenizer})
     found = student.open_student(section.student, asked.recipe.parent, screen.note, weights=False)
     pairs = training_data.open_pairs(str(section.dataset), asked.run / FOLDER / REFERENCE)
-    plan = _plan(asked._replace(train=section), found, pairs)
-    window = train_args.arguments(plan, positions(found))["max_length"]
-    return _looked(plan, pairs, window, screen)
+    made = _plan(asked._replace(train=section), found, pairs)
+    window = train_args.arguments(made, positions(found))["max_length"]
+    return _looked(made, pairs, window, screen)
+
+
+def plan(asked: Asked, screen: Screen | None = None) -> Plan:
+    """What a training would be made of: student found, data opened; nothing is written but what the Hub sends."""
+    found = student.open_student(asked.train.student, asked.recipe.parent, (screen or Screen()).note)
+    return _plan(asked, found, training_data.open_pairs(str(asked.train.dataset), asked.run / FOLDER / REFERENCE))
+
+
+def opened_trainer(asked: Asked, screen: Screen) -> Any:
+    """TRL's trainer as `deltadata train` would run it, reference log-probs computed; for who looks inside."""
+    made = plan(asked, screen)
+    told = train_args.arguments(made, positions(made.student))
+    return trainer(made, train_args.built(made, told, f"{made.folder}/{CHECKPOINTS}", 1), screen)
 
 
 def positions(found: student.Student) -> int | None:
