@@ -89,7 +89,7 @@ def arguments(plan: Plan, positions: int | None = None) -> dict[str, Any]:
 
     Raises UserError with file and line.
     """
-    kinds = _kinds(DPO) | _kinds(plan.method)
+    kinds = _kinds(plan.method) | _kinds(DPO)
     given: dict[str, Any] = {}
     for name, value in plan.train.args.items():
         where, address = plan.where(f"train.args.{name}"), f"train.args.{name}"
@@ -100,7 +100,7 @@ def arguments(plan: Plan, positions: int | None = None) -> dict[str, Any]:
         if name not in kinds:
             what = f"{address}: the installed trl.{config_class(plan.method).__name__} has no such argument"
             raise UserError(what, where=where, cure=did_you_mean(name, kinds))
-        given[name] = [value] if name == "loss_type" and isinstance(value, str) and plan.method == DPO else value
+        given[name] = [value] if name == "loss_type" and isinstance(value, str) else value
         _typed(kinds[name], given[name], address, where)
     own = _kinds(plan.method).keys() - ({"loss_type"} if plan.method == SFT else set())
     window = {"max_length": min(PAPER["max_length"], positions)} if positions else {}
