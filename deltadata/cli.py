@@ -322,8 +322,7 @@ def main() -> None:
     try:
         app(prog_name="deltadata")
     except DeltadataError as problem:
-        if os.environ.get("RANK", "0") == "0":  # of several processes one tells
-            print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {problem}", file=sys.stderr)
         if isinstance(problem, OutsideError):
             # A reader of Arrow's that still waits for a broken stream would abort Python on its orderly way out.
             sys.stderr.flush()

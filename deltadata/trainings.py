@@ -184,7 +184,8 @@ def _together(prepare: Callable[[], Plan | None] | None) -> Plan | None:
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    PartialState(timeout=timedelta(hours=3))  # a preflight of a million pairs takes its time
+    # A preflight of a million pairs takes its time; without `cpu` two processes on a CPU would not see each other.
+    PartialState(cpu=not train_args.on_gpu({}), timeout=timedelta(hours=3))
     outcome: list[Any] = [None]
     if prepare:
         try:
@@ -193,7 +194,7 @@ def _together(prepare: Callable[[], Plan | None] | None) -> Plan | None:
             outcome = [problem]
     broadcast_object_list(outcome)
     if isinstance(outcome[0], DeltadataError):
-        raise outcome[0]
+        raise outcome[0] if prepare else SystemExit(outcome[0].exit_code)  # told once
     return outcome[0]  # type: ignore[no-any-return]
 
 
@@ -213,7 +214,8 @@ def _prepared(asked: Asked, opened: Run, screen: Screen, overwrite: bool) -> Pla
     if begun in ("drift", "stale"):
         _aside(opened, "the recipe" if begun == "drift" else "the data or the student", screen)
     train_args.lora_config(plan)
-    train_args.built(plan, told, plan.folder, int(os.environ.get("WORLD_SIZE", "1")))
+    if (devices := int(os.environ.get("WORLD_SIZE", "1"))) == 1:  # of several, all must build it at once
+        train_args.built(plan, told, plan.folder, devices)
     if opened.state(BEGUN, spec, inputs, asked.folder) != "done":
         looked = _looked(plan, pairs, told["max_length"], screen)
         facts = {"preflight": looked._asdict(), "deltas": training_data.deltas(pairs), "rows": pairs.rows}
