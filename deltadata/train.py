@@ -93,7 +93,7 @@ def trainer(plan: Plan, config: Any, screen: Screen) -> Any:
 
 
 def dataset(plan: Plan, split: str) -> Any:
-    """The split's messages as TRL takes them, memory-mapped; the first HELD_OUT of `test`. None without such a split."""
+    """The split as TRL takes it, memory-mapped; of `test` the first HELD_OUT. None where there is no such split."""
     from datasets import Dataset
 
     if not plan.files.get(split):

@@ -30,7 +30,17 @@ ROWS = {
         *("memory", "preflight", "curves", "model_card"),
     ],
     "run": ["packs", "store", "parquet", "rows", "parts"],
-    "effects": ["spool", "collect", "imported", "generate", "imported_scores", "score", "dataset", "training_data", "model_push"],
+    "effects": [
+        "spool",
+        "collect",
+        "imported",
+        "generate",
+        "imported_scores",
+        "score",
+        "dataset",
+        "training_data",
+        "model_push",
+    ],
     "shell": ["job", "reports", "run", "screen", "show", "machine", "watch", "train", "trainings", "cli", "__main__"],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}

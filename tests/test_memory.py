@@ -73,11 +73,13 @@ def test_states_by_hand() -> None:
     assert (two["weights"], two["gradients"]) == (pytest.approx(2 * billions), pytest.approx(billions / 4))
     assert two["optimizer"] == three["optimizer"] == pytest.approx(12 * billions / 8)
     assert three["weights"] == pytest.approx(billions / 4)
-    # 32 layers of 4,096 tokens of 4,096 numbers of 2 bytes, and one layer (6 x 4,096 + 3 x 14,336 numbers a token) twice
+    # 32 layers of 4,096 tokens of 4,096 numbers of 2 bytes; one layer (6 x 4,096 + 3 x 14,336 numbers a token) twice
     assert full["activations"] == pytest.approx(4096 * 2 * (32 * 4096 + 2 * 67_584) / 1e9)
     lora = states(LLAMA_8B, Setup("lora", 1, rank=256))
     adapter = 0.671088640
-    assert lora["weights"] == pytest.approx(2 * billions + 4 * adapter) and lora["optimizer"] == pytest.approx(8 * adapter)
+    assert lora["weights"] == pytest.approx(2 * billions + 4 * adapter) and lora["optimizer"] == pytest.approx(
+        8 * adapter
+    )
     assert states(LLAMA_8B, Setup("one", 1), pairs=2)["activations"] == pytest.approx(2 * full["activations"])
 
 
@@ -133,4 +135,9 @@ def test_under_deepspeed_weights_may_be_bf16_and_nowhere_else(eight: Student, mo
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     from deltadata import train_args
 
-    assert train_args._dtype(Plan("dpo", load(ROOT / "recipes" / "delta_8b.yaml").train, 0, eight, {}, "", "", {}, ""), True, {}) == "bfloat16"
+    assert (
+        train_args._dtype(
+            Plan("dpo", load(ROOT / "recipes" / "delta_8b.yaml").train, 0, eight, {}, "", "", {}, ""), True, {}
+        )
+        == "bfloat16"
+    )

@@ -68,7 +68,9 @@ def test_the_folder_loads_and_says_what_made_it(trained: tuple[trainings.Asked, 
 
     folder = trained[0].folder
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    asks = tokenizer.apply_chat_template(pair(3)["prompt"], add_generation_prompt=True, return_tensors="pt")
+    asks: Any = tokenizer.apply_chat_template(
+        pair(3)["prompt"], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     assert model.generate(**asks, max_new_tokens=2).shape[1] == asks["input_ids"].shape[1] + 2
     _, record = read_record(folder, trainings.RECORD)
     entry = record["train"]
@@ -190,7 +192,9 @@ def test_swapped_pairs_move_the_margin_the_other_way(tmp_path: Path, place: Path
 
 def test_sft_trains_on_the_chosen_answers_of_the_same_prompts(tmp_path: Path, place: Path) -> None:
     """Arguments of DPO alone are left out; every token of loss is one of the chosen answers."""
-    told = asked(tmp_path, place / "tiny", place / "ds", method="sft", args={"beta": 5.0, "loss_type": ["sigmoid_norm"]})
+    told = asked(
+        tmp_path, place / "tiny", place / "ds", method="sft", args={"beta": 5.0, "loss_type": ["sigmoid_norm"]}
+    )
     made = trainings.opened_trainer(told, Heard().screen)
     rows = made.train_dataset
     assert len(rows) == 32
@@ -207,15 +211,19 @@ def test_sft_trains_on_the_chosen_answers_of_the_same_prompts(tmp_path: Path, pl
 
 def test_a_lora_adapter_is_trained_and_the_base_is_not(tmp_path: Path, place: Path) -> None:
     pytest.importorskip("peft")
-    told = asked(tmp_path, place / "tiny", place / "ds", lora={"r": 4, "alpha": 8, "dropout": 0.0}, args={"max_steps": 3})
+    told = asked(
+        tmp_path, place / "tiny", place / "ds", lora={"r": 4, "alpha": 8, "dropout": 0.0}, args={"max_steps": 3}
+    )
     folder = trainings.run_training(told, Heard().screen)
     assert history(folder)[0]["loss"] == pytest.approx(LN_2, abs=1e-5)
     made = json.loads((folder / "adapter_config.json").read_text())
     assert (made["r"], made["lora_alpha"]) == (4, 8)
     assert "lm_head" not in made["target_modules"] and not (folder / "model.safetensors").exists()
     assert "library_name: peft" in (folder / "README.md").read_text()
-    with pytest.raises(UserError, match="train.lora.alhpa: unknown key"):
-        trainings.run_training(asked(tmp_path, place / "tiny", place / "ds", lora={"alhpa": 8}, name="b"), Heard().screen)
+    with pytest.raises(UserError, match=r"train\.lora\.alhpa: unknown key"):
+        trainings.run_training(
+            asked(tmp_path, place / "tiny", place / "ds", lora={"alhpa": 8}, name="b"), Heard().screen
+        )
 
 
 # What is refused, before anything is trained.
@@ -289,14 +297,18 @@ def test_data_that_is_no_pairs_is_refused(tmp_path: Path, place: Path) -> None:
         return write(tmp_path / name, flat, schema=pa.schema([*kept, *fields]))
 
     refused(tmp_path, "no column 'rejected'", tiny, broken("a", "rejected"))
-    refused(tmp_path, "prompt is text beside lists of messages", tiny, broken("b", None, pa.field("prompt", pa.string())))
+    refused(
+        tmp_path, "prompt is text beside lists of messages", tiny, broken("b", None, pa.field("prompt", pa.string()))
+    )
     texts = [pa.field(name, pa.string()) for name in ("prompt", "chosen", "rejected")]
     refused(tmp_path, r"prompt, chosen, rejected are text\n", tiny, broken("c", None, *texts))
     refused(tmp_path, "no row to train on", tiny, write(tmp_path / "d", []))
     other = pa.list_(pa.struct([("from", pa.string()), ("value", pa.string())]))
     odd = [row | {"chosen": [{"from": "gpt", "value": "x"}]} for row in rows]
     kinds = pa.schema([pa.field("chosen", other) if field.name == "chosen" else field for field in SCHEMA])
-    refused(tmp_path, r"chosen is list.*not a list of \{role, content\}", tiny, write(tmp_path / "e", odd, schema=kinds))
+    refused(
+        tmp_path, r"chosen is list.*not a list of \{role, content\}", tiny, write(tmp_path / "e", odd, schema=kinds)
+    )
 
 
 def test_lora_without_peft_is_refused_with_the_line_that_installs_it(tmp_path: Path, place: Path) -> None:
@@ -458,4 +470,3 @@ def test_an_error_of_the_main_process_ends_all(tmp_path: Path, place: Path) -> N
     path = recipe(tmp_path, place / "tiny", place / "ds", args={"bta": 1.0})
     done = launched(tmp_path, path, 2)
     assert done.returncode != 0 and done.stderr.count("did you mean 'beta'?") == 1
-

@@ -15,7 +15,7 @@ from deltadata import tables, trainings
 from deltadata.screen import Screen
 from deltadata.sections import Train
 
-WORDS = "rain hills river sea seven shells three fills runs sells the".split()
+WORDS = ["rain", "hills", "river", "sea", "seven", "shells", "three", "fills", "runs", "sells", "the"]
 SCHEMA = pa.schema(
     [
         *((name, tables.MESSAGES) for name in ("prompt", "chosen", "rejected")),
