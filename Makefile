@@ -8,7 +8,7 @@ READY := .venv/.ready
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: setup dataset report test test-slow lint check bench bench-generate bench-server bench-memory bench-pairs bench-report bench-collect clean
+.PHONY: setup dataset train report test test-slow lint check bench bench-generate bench-server bench-memory bench-pairs bench-report bench-collect bench-train clean
 .DEFAULT_GOAL := dataset
 
 setup: $(READY)
@@ -18,7 +18,7 @@ $(READY): pyproject.toml locks/cpu-py311.txt
 	@echo "setting up .venv (about two minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@if nvidia-smi >/dev/null 2>&1; then \
-	  $(PIP) install -e '.[vllm,transformers,server,hub,dev]'; \
+	  $(PIP) install -e '.[vllm,transformers,server,hub,train,lora,dev]'; \
 	else \
 	  { $(PIP) install --no-deps -r locks/cpu-py311.txt \
 	    || $(PIP) install --no-deps --extra-index-url $(TORCH_CPU) -r locks/cpu-py311.txt; } \
@@ -28,6 +28,9 @@ $(READY): pyproject.toml locks/cpu-py311.txt
 
 dataset: setup
 	$(BIN)/deltadata run $(RECIPE)
+
+train: setup
+	$(BIN)/deltadata train $(RECIPE)
 
 report: setup
 	$(BIN)/deltadata report $(RUN)
@@ -46,7 +49,7 @@ lint: setup
 
 check: lint test
 
-bench: bench-generate bench-server bench-memory bench-pairs bench-report bench-collect
+bench: bench-generate bench-server bench-memory bench-pairs bench-report bench-collect bench-train
 
 bench-generate: setup
 	$(BIN)/python benchmarks/generate.py
@@ -67,6 +70,9 @@ bench-collect: setup
 	$(BIN)/python benchmarks/collect.py
 	$(BIN)/python benchmarks/dedup.py
 	$(BIN)/python benchmarks/packs.py
+
+bench-train: setup
+	$(BIN)/python benchmarks/train.py
 
 clean:
 	rm -rf .venv runs models

@@ -174,8 +174,8 @@ def push(
     place, screen = run or _only_run(), Screen()
     name, _ = read_record(place)
     with open_run(place, name) as opened:
-        tree = push.prepare(opened, repo)
-        private = tree.recipe.push.private and not public
+        tree, asked = push.prepare(opened, repo)
+        private = asked.push.private and not public
         screen.tree(tree.folder, tree.files)
         if dry_run:
             screen.note(f"a dry run: nothing was sent; this would go to {tree.repo} ({_seen(private)})")
@@ -342,6 +342,59 @@ def pack_list() -> None:
     Screen().blocks(
         [{"pack": name, "from": ", ".join(s.path for s in sources)} for name, sources in packs.shipped().items()]
     )
+
+
+Source = Annotated[
+    str, typer.Argument(metavar="RECIPE|RUN", help="a recipe, a run or dataset folder, or owner/name of the Hub")
+]
+
+
+@app.command()
+def train(
+    source: Source,
+    method: Annotated[
+        str | None, typer.Option(help="dpo, or sft: the chosen side alone [default: the recipe's]")
+    ] = None,
+    set_: Sets = [],
+    run: RunFolder = None,
+    student: Annotated[str | None, typer.Option(help="a directory or owner/name [default: the recipe's]")] = None,
+    push: Annotated[str | None, typer.Option(help="upload the trained model to owner/name")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="train anew what the recipe no longer describes")
+    ] = False,
+) -> None:
+    """DPO or SFT by TRL on a run's pairs, after a preflight; resumes after a kill."""
+    main = os.environ.get("RANK", "0") == "0"
+    from deltadata import trainings
+    from deltadata.screen import Screen
+
+    asked = trainings.asked(source, set_, run, method, student)
+    try:
+        folder = trainings.run_training(asked, Screen(), overwrite)
+    except KeyboardInterrupt:
+        cure = "the same command goes on from there"
+        raise OutsideError("stopped; the last checkpoint is kept", where=str(asked.folder), cure=cure) from None
+    if push and main:
+        from deltadata.model_push import push_model
+
+        screen = Screen()
+        screen.note(f"pushed: {push_model(folder, push, trainings.RECORD, screen)}")
+
+
+@app.command()
+def check(
+    source: Source,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="a model directory or owner/name [default: the student]")
+    ] = None,
+    set_: Sets = [],
+    run: RunFolder = None,
+) -> None:
+    """What the student's tokenizer and window make of the pairs: cut, dropped, shifted; nothing is trained."""
+    from deltadata import trainings
+    from deltadata.screen import Screen
+
+    trainings.check(trainings.asked(source, set_, run), tokenizer, Screen())
 
 
 @app.callback(invoke_without_command=True)

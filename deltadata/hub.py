@@ -32,7 +32,11 @@ def _spec(path: str) -> dict[str, str | None]:
 
 @contextmanager
 def asking(
-    where: str, kept: str = "nothing was written", access: str = ACCEPT, revision: str | None = None
+    where: str,
+    kept: str = "nothing was written",
+    access: str = ACCEPT,
+    revision: str | None = None,
+    kind: str = "dataset",
 ) -> Iterator[None]:
     """What the Hub's clients raise, as ours: UserError where the user can cure it, OutsideError where he must wait.
 
@@ -47,13 +51,13 @@ def asking(
     except errors.LocalTokenNotFoundError:
         raise UserError("no token for the Hub", where=where, cure=LOGIN) from None
     except errors.GatedRepoError:
-        raise UserError("a gated dataset", where=where, cure=access) from None
+        raise UserError(f"a gated {kind}", where=where, cure=access) from None
     except errors.RepositoryNotFoundError:
         cure = f"check the name; if it is private, {LOGIN}"
-        raise UserError("no such dataset on the Hub", where=where, cure=cure) from None
+        raise UserError(f"no such {kind} on the Hub", where=where, cure=cure) from None
     except errors.RevisionNotFoundError:
         cure = "give one of its branches, tags or commits"
-        raise UserError(f"the dataset has no revision {revision!r}", where=where, cure=cure) from None
+        raise UserError(f"the {kind} has no revision {revision!r}", where=where, cure=cure) from None
     except failures() as problem:
         raise failed(where, problem, kept, access) from None
 

@@ -26,8 +26,8 @@ from deltadata.store import RECORD, Run, disk, whole, write_json
 from deltadata.verify import Published, verify
 
 
-def prepare(run: Run, repo: str | None) -> Tree:
-    """The tree to push, its card speaking of `repo` (None: the recipe's own).
+def prepare(run: Run, repo: str | None) -> tuple[Tree, Recipe]:
+    """The tree to push, its card speaking of `repo` (None: the recipe's own), and the recipe that lies in it.
 
     Raises UserError when the dataset is not made or was changed since, when no repository is named, and when a part's
     licence stops it.
@@ -52,7 +52,7 @@ def prepare(run: Run, repo: str | None) -> Tree:
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     names.sort(key=lambda name: (name == CARD, name))
     files = {name: (folder / name).stat().st_size for name in names}
-    return Tree(folder, files, to, recipe, entry.facts["splits"])
+    return Tree(folder, files, to, recipe.name, splits=entry.facts["splits"]), recipe
 
 
 def _address(run: Run, recipe: Recipe, repo: str) -> None:
@@ -89,14 +89,14 @@ def push(run: Run, tree: Tree, target: Target, progress: Progress) -> dict[str, 
     hub.check_tag(head)
     commit, sent = hub.commit(head)
     hub.tag(commit)
-    proof = verify(Published(tree.repo, commit, tree.splits), progress)
+    proof = verify(Published(tree.repo, commit, list(tree.splits)), progress)
     if not target.private and not made:
         hub.publish(commit)
     facts = {
         "commit": commit,
         "url": f"{hub.api.endpoint}/datasets/{tree.repo}/tree/{commit}",
         "sent": {name: tree.files[name] for name in sent},
-        "splits": tree.splits,
+        "splits": list(tree.splits),
         "proof": proof,
     }
     rows = sum(split["rows"] for split in tree.splits)

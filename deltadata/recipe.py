@@ -101,8 +101,10 @@ class Recipe(Section):
         return next(rung for rung in self.generate.rungs if rung.name == name)
 
 
-def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+def load(path: Path | str, overrides: list[str] | tuple[str, ...] = (), places: dict[str, str] | None = None) -> Recipe:
     """Read, override and check the recipe at `path`; an override is `key.key=value` with the value in YAML.
+
+    `places` gets the file and line of every address, for who checks further.
 
     Raises UserError with the address of the first mistakes, file and line.
     """
@@ -112,7 +114,7 @@ def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     except (OSError, UnicodeDecodeError) as problem:
         what = f"cannot read the recipe: {problem}"
         raise UserError(what, where=str(path), cure="give the path of a .yaml") from None
-    places: dict[str, str] = {}
+    places = {} if places is None else places
     tree = strict.parse(text, str(path), places)
     if not isinstance(tree, dict):
         raise UserError("a recipe is a mapping of keys", where=str(path), cure="see recipes/quickstart.yaml")

@@ -1,4 +1,4 @@
-"""A dataset repository on the Hub while it is written: who may, what is there, one commit, and the tries it takes.
+"""A repository on the Hub while it is written: who may, what is there, one commit, and the tries it takes.
 
 What is on the Hub is compared with the tree before every try, so that a commit whose answer was lost is not made twice.
 """
@@ -9,7 +9,7 @@ import hashlib
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,6 @@ from deltadata.errors import UserError
 from deltadata.generate import Progress
 from deltadata.hub import LINE, LOGIN, asking, failed, failures, said, status
 from deltadata.job import DATASET
-from deltadata.recipe import Recipe
 from deltadata.store import RECORD
 from deltadata.verify import remote_record
 
@@ -53,8 +52,10 @@ class Tree(NamedTuple):
     folder: Path
     files: dict[str, int]  # path to bytes, the card last
     repo: str
-    recipe: Recipe
-    splits: list[dict[str, Any]]
+    name: str  # of the recipe
+    kind: str = "dataset"  # or model
+    record: str = RECORD  # the file by which ours is known
+    splits: Sequence[dict[str, Any]] = ()
 
 
 class Remote:
@@ -82,9 +83,11 @@ class Remote:
         """Make the repository if it is missing; returns whether it was."""
         repo, target = self.tree.repo, self.target
         with self._asking("nothing was sent"):
-            if self._tried(lambda: self.api.repo_exists(repo, repo_type="dataset")):
+            if self._tried(lambda: self.api.repo_exists(repo, repo_type=self.tree.kind)):
                 return False
-            self._tried(lambda: self.api.create_repo(repo, repo_type="dataset", private=target.private, exist_ok=True))
+            self._tried(
+                lambda: self.api.create_repo(repo, repo_type=self.tree.kind, private=target.private, exist_ok=True)
+            )
         return True
 
     def head(self) -> str:
@@ -95,8 +98,10 @@ class Remote:
         repo, branch = self.tree.repo, self.target.branch
         with self._asking("nothing was sent"):
             if branch:
-                self._tried(lambda: self.api.create_branch(repo, branch=branch, repo_type="dataset", exist_ok=True))
-            info = self._tried(lambda: self.api.dataset_info(repo, revision=branch))
+                self._tried(
+                    lambda: self.api.create_branch(repo, branch=branch, repo_type=self.tree.kind, exist_ok=True)
+                )
+            info = self._tried(lambda: self.api.repo_info(repo, revision=branch, repo_type=self.tree.kind))
         if self.target.private and not info.private:
             cure = "add --public, or name another repository"
             raise UserError("the repository is public", where=repo, cure=cure)
@@ -110,7 +115,7 @@ class Remote:
         if not self.target.tag:
             return
         with self._asking("nothing was sent"):
-            refs = self._tried(lambda: self.api.list_repo_refs(self.tree.repo, repo_type="dataset"))
+            refs = self._tried(lambda: self.api.list_repo_refs(self.tree.repo, repo_type=self.tree.kind))
         there = {tag.name: tag.target_commit for tag in refs.tags}.get(self.target.tag)
         if there and (there != head or any(self._changes(head))):
             what = f"the tag {self.target.tag!r} is there already, at {there[:12]}"
@@ -153,13 +158,13 @@ class Remote:
             return
         with self._asking(f"the commit {commit[:12]} stands"):
             self._tried(
-                lambda: self.api.create_tag(repo, tag=name, revision=commit, repo_type="dataset", exist_ok=True)
+                lambda: self.api.create_tag(repo, tag=name, revision=commit, repo_type=self.tree.kind, exist_ok=True)
             )
 
     def publish(self, commit: str) -> None:
         """Let everyone read the repository."""
         with self._asking(f"the commit {commit[:12]} stands, private"):
-            self._tried(lambda: self.api.update_repo_settings(self.tree.repo, private=False, repo_type="dataset"))
+            self._tried(lambda: self.api.update_repo_settings(self.tree.repo, private=False, repo_type=self.tree.kind))
 
     def _send(self, head: str, changed: list[str], gone: list[str]) -> str:
         from huggingface_hub import CommitOperationDelete
@@ -174,8 +179,8 @@ class Remote:
             done = self.api.create_commit(
                 self.tree.repo,
                 operations,
-                commit_message=f"{self.tree.recipe.name}, by deltadata {__version__}",
-                repo_type="dataset",
+                commit_message=f"{self.tree.name}, by deltadata {__version__}",
+                repo_type=self.tree.kind,
                 revision=branch,
                 create_pr=create_pr,
                 parent_commit=parent,
@@ -197,7 +202,7 @@ class Remote:
         repo = self.tree.repo
         with self._asking("nothing was sent"):
             found = self._tried(
-                lambda: list(self.api.list_repo_tree(repo, recursive=True, revision=head, repo_type="dataset"))
+                lambda: list(self.api.list_repo_tree(repo, recursive=True, revision=head, repo_type=self.tree.kind))
             )
         return {entry.path: entry for entry in found if hasattr(entry, "blob_id")}
 
@@ -214,12 +219,16 @@ class Remote:
         if not names:
             return
         cure = "name another repository, or add --replace: its files are then removed"
-        if RECORD not in names:
+        if self.tree.record not in names:
             what = f"holds files that deltadata did not write ({', '.join(sorted(names)[:3])})"
             raise UserError(what, where=self.tree.repo, cure=cure)
+        if self.tree.splits:
+            self._refuse_other_rows(head, cure)
+
+    def _refuse_other_rows(self, head: str, cure: str) -> None:
         _, told = remote_record(self.tree.repo, head)
-        if told["recipe"] != self.tree.recipe.name:
-            what = f"holds the run {told['recipe']!r}, not {self.tree.recipe.name!r}"
+        if told["recipe"] != self.tree.name:
+            what = f"holds the run {told['recipe']!r}, not {self.tree.name!r}"
             raise UserError(what, where=self.tree.repo, cure=cure)
         before = {split["config"]: split["features"] for split in told["tables"][DATASET]["facts"]["splits"]}
         for config, columns in {split["config"]: split["features"] for split in self.tree.splits}.items():

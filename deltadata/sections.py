@@ -262,8 +262,25 @@ class Push(Section):
 
 class Train(Section):
     student: str | None = None
+    """a directory, a Hub id (owner/name[@revision]) or a model that `deltadata models` names (models/NAME)"""
+    dataset: str | None = None
+    """a run, a dataset folder or a Hub id (owner/name[@revision]); null: the recipe's own run"""
+    method: Literal["dpo", "sft"] = "dpo"
+    """sft: the chosen side alone, the paper's baseline"""
+    name: Name | None = None
+    """its folder in the run: train/NAME; null: the method"""
+    batch: int = Field(default=32, gt=0)
+    """pairs per optimizer step over all devices; gradient accumulation follows from it"""
     args: dict[str, Any] = {}
-    """straight to trl.DPOConfig"""
+    """straight to trl.DPOConfig; what is not given is the paper's"""
+    lora: dict[str, Any] | None = None
+    """r, alpha, dropout and anything of peft.LoraConfig; null: all weights are trained"""
+    max_bad_share: float = Field(default=0.01, ge=0, le=1)
+    """share of pairs that may be unfit for the student's tokenizer and window (`deltadata check` counts them)"""
+    max_cut_share: float = Field(default=0.1, ge=0, le=1)
+    """share of pairs of which an answer may be cut at max_length"""
+    allow: list[str] = []
+    """what `deltadata check` finds and shall not count"""
 
 
 class Runtime(Section):

@@ -144,9 +144,9 @@ def made(
 class Run:
     """An open run folder. `record` maps table names to entries; writing goes through `finish`."""
 
-    def __init__(self, path: Path, recipe_name: str) -> None:
-        self.path, self.recipe_name = path, recipe_name
-        self.record: dict[str, Entry] = read_record(path)[1] if (path / RECORD).exists() else {}
+    def __init__(self, path: Path, recipe_name: str, record: str = RECORD) -> None:
+        self.path, self.recipe_name, self._file = path, recipe_name, path / record
+        self.record: dict[str, Entry] = read_record(path, record)[1] if self._file.exists() else {}
 
     def state(self, table: str, spec: dict[str, Any], inputs: dict[str, Any], made: Path) -> str:
         """`missing` (a file gone or damaged, too), `done`, `stale` (inputs differ) or `drift` (the spec does)."""
@@ -202,7 +202,7 @@ class Run:
 
     def save(self) -> None:
         """Write the record as it stands."""
-        write_json(self.path / RECORD, self.told())
+        write_json(self._file, self.told())
 
 
 def whole(path: Path, size: int) -> bool:
@@ -215,10 +215,10 @@ def versions() -> dict[str, str]:
     return {"deltadata": __version__, "python": sys.version.partition(" ")[0], **found}
 
 
-def read_record(path: Path) -> tuple[str, dict[str, Entry]]:
+def read_record(path: Path, record: str = RECORD) -> tuple[str, dict[str, Entry]]:
     """The recipe's name and the entries of the run folder at `path`. Raises UserError when it is no run folder."""
     try:
-        told = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        told = json.loads((path / record).read_text(encoding="utf-8"))
         entries = {name: Entry(**{field: e[field] for field in Entry._fields}) for name, e in told["tables"].items()}
         for name, entry in entries.items():
             if not all(isinstance(part, dict) for part in (entry.spec, entry.inputs, entry.facts, entry.versions)):
@@ -226,26 +226,26 @@ def read_record(path: Path) -> tuple[str, dict[str, Entry]]:
         return str(told["recipe"]), entries
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            "no run here (there is no record.json)", where=str(path), cure="deltadata run RECIPE makes one"
+            f"no run here (there is no {record})", where=str(path), cure="deltadata run RECIPE makes one"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as problem:
         raise UserError(
             f"not a record of a run: {problem}",
-            where=str(path / RECORD),
-            cure="remove record.json and run the same command again: responses that lie there are kept",
+            where=str(path / record),
+            cure=f"remove {record} and run the same command again: responses that lie there are kept",
         ) from None
 
 
 @contextmanager
-def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
+def open_run(path: Path, recipe_name: str, record: str = RECORD) -> Iterator[Run]:
     """The run folder, made if needed and locked: the kernel frees the lock of a dead process.
 
     Raises UserError when another live process writes it, or when it belongs to another recipe or is no run folder.
     """
     if path.exists() and not path.is_dir():
         raise UserError("is a file", where=str(path), cure="give a folder with --run")
-    if path.is_dir() and not _is_ours(path):
-        raise UserError("is a folder of other things (it has no record.json)", where=str(path), cure="give a new --run")
+    if path.is_dir() and not _is_ours(path, record):
+        raise UserError(f"is a folder of other things (it has no {record})", where=str(path), cure="give a new --run")
     with disk(path, "nothing was written"):
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / LOCK)
@@ -257,9 +257,9 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
     try:
         with disk(path, "nothing was written"):
             (path / HOLDER).write_text(f"process {os.getpid()} on {os.uname().nodename}")
-        run = Run(path, recipe_name)
-        if (path / RECORD).exists():
-            owner = read_record(path)[0]
+        run = Run(path, recipe_name, record)
+        if (path / record).exists():
+            owner = read_record(path, record)[0]
             if owner != recipe_name:
                 raise UserError(
                     f"belongs to the recipe {owner!r}, not to {recipe_name!r}",
@@ -277,7 +277,7 @@ def open_run(path: Path, recipe_name: str) -> Iterator[Run]:
         lock.release()
 
 
-def _is_ours(path: Path) -> bool:
+def _is_ours(path: Path, record: str) -> bool:
     """Whether a folder is a run, or the rest of one whose record was lost, or has nothing in it."""
-    names = {entry.name for entry in path.iterdir()} - {LOCK, HOLDER, f".tmp-{RECORD}"}
-    return not names or bool(names & {RECORD, RESPONSES.name, PROMPTS_FILE})
+    names = {entry.name for entry in path.iterdir()} - {LOCK, HOLDER, f".tmp-{record}"}
+    return not names or bool(names & {record, RESPONSES.name, PROMPTS_FILE})

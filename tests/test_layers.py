@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "deltadata"
 
 # From the bottom up. A module may import its own row and those below it.
 ROWS = {
-    "base": ["__init__", "errors", "tables", "strict", "sections", "recipe", "layouts", "files"],
-    "seams": ["languages", "engines", "scorers", "models", "convert", "hub"],
+    "base": ["__init__", "errors", "tables", "strict", "sections", "recipe", "layouts", "files", "languages"],
+    "seams": ["engines", "scorers", "models", "convert", "hub", "student", "train_args"],
     "pure": [
         "asked",
         "mix",
@@ -25,14 +25,19 @@ ROWS = {
         "overlap",
         "prompt_rules",
         "tags",
-        *("measure", "pair", "rules", "filter", "licences", "card"),
+        *("measure", "pair", "rules", "filter"),
+        *("licences", "templates", "markdown", "header", "columns", "figures", "limits", "provenance", "card"),
         *("report", "agreement", "findings", "spread", "scored", "sheet", "headings", "pictures", "page"),
+        *("memory", "preflight", "curves", "model_card", "content"),
     ],
-    "run": ["packs", "store", "parquet", "content", "rows", "parts"],
-    "effects": ["spool", "collect", "imported", "generate", "imported_scores", "score", "pair_text", "dataset"],
+    "run": ["packs", "store", "parquet", "rows", "parts"],
+    "effects": [
+        *("spool", "collect", "imported", "generate", "imported_scores", "score", "pair_text", "dataset"),
+        *("training_data",),
+    ],
     "shell": [
-        *("job", "nothing", "reports", "publish", "run", "verify", "remote", "push", "pull"),
-        *("screen", "show", "ends", "cli", "__main__"),
+        *("job", "nothing", "reports", "publish", "run", "verify", "remote", "push", "pull", "model_push"),
+        *("machine", "watch", "train", "trainings", "screen", "show", "ends", "cli", "__main__"),
     ],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
