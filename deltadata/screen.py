@@ -88,8 +88,10 @@ class Screen:
     def closing(self, facts: dict[str, Any]) -> None:
         """Rows in, kept and dropped, the deltas that matter most, where the dataset lies, what to do next."""
         counts = f"{facts['name']}: {facts['kept']} of {facts['pairs']} pairs kept"
-        title = f"{counts}; mean delta (chosen - rejected) of all pairs"
-        table = _table(title, "pairing", ("pairs", "kept", *facts["lead"]))
+        table = Table(title=f"{counts}; mean delta (chosen - rejected) of all pairs", title_justify="left")
+        table.add_column("pairing", overflow="fold")
+        for column in ("pairs", "kept", *facts["lead"]):
+            table.add_column(column, justify="right", no_wrap=True)
         for pairing in facts["pairings"][:MOST_ROWS]:
             deltas = [_number(pairing["delta"][measure]) for measure in facts["lead"]]
             table.add_row(Names(_pairing(pairing)), str(pairing["pairs"]), str(pairing["kept"]), *deltas)
