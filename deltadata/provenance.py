@@ -33,7 +33,7 @@ def rung_facts(recipe: Recipe, rung: Rung, entry: Any, told: Tree, licence: str)
     seen = next(one for one in told["ladder"] if one["model"] == rung.name)
     counted = seen["mean_tokens"] is not None
     local = "model_files" in entry.spec
-    on_hub = rung.model and True and entry.facts["engine"] in ENGINES[:2] and _MODEL_ID.fullmatch(rung.model)
+    on_hub = rung.model and not local and entry.facts["engine"] in ENGINES[:2] and _MODEL_ID.fullmatch(rung.model)
     return {
         "name": rung.name,
         "model": shown(rung.model) if rung.model else f"responses from {Path(str(rung.responses)).name}",

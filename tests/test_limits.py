@@ -85,7 +85,7 @@ def test_length_is_pooled_by_pairs() -> None:
         "Chosen is longer in 60 % of the pairs and shorter in 38 % (+14.8 tokens on average); longer in 50 % of "
         "s0 over w0, in 90 % of s1 over w1. A student can learn length instead of quality."
     )
-    assert limits_of(with_kept("tokens", even, stats(9, -9, 0.4, 0)))["Length"][0][0] == "warn"
+    assert limits_of(with_kept("tokens", even, stats(9, -9, 0.3, 0)))["Length"][0][0] == "warn"
     ((level, text),) = limits_of(with_kept("tokens", even))["Length"]
     assert (level, text) == (
         "note",
