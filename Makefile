@@ -3,12 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RECIPE ?= recipes/quickstart.yaml
 RUN ?= runs/$(basename $(notdir $(RECIPE)))
 BIN := .venv/bin
+BENCHES := generate server memory pairs report collect dedup packs train
 READY := .venv/.ready
 # Where torch's CPU builds are served, for machines whose pip does not find them by itself.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: setup dataset train report test test-slow lint check bench bench-generate bench-server bench-memory bench-pairs bench-report bench-collect bench-train clean
+.PHONY: setup dataset train report push card test test-slow lint check bench clean
 .DEFAULT_GOAL := dataset
 
 setup: $(READY)
@@ -35,6 +36,15 @@ train: setup
 report: setup
 	$(BIN)/deltadata report $(RUN)
 
+push: setup
+	$(BIN)/deltadata push $(RUN)
+
+# The card in the repository is that of a real run of the quickstart recipe; a test says when it is stale.
+card: dataset
+	rm -rf cards/example && mkdir -p cards/example
+	cd runs/quickstart && cp -r dataset/README.md dataset/recipe.yaml dataset/record.json dataset/plots report.json \
+	  $(CURDIR)/cards/example/
+
 test: setup
 	$(BIN)/python -m pytest -n auto
 
@@ -49,30 +59,10 @@ lint: setup
 
 check: lint test
 
-bench: bench-generate bench-server bench-memory bench-pairs bench-report bench-collect bench-train
+bench: $(BENCHES:%=bench-%)
 
-bench-generate: setup
-	$(BIN)/python benchmarks/generate.py
-
-bench-server: setup
-	$(BIN)/python benchmarks/server.py
-
-bench-memory: setup
-	$(BIN)/python benchmarks/memory.py
-
-bench-pairs: setup
-	$(BIN)/python benchmarks/pairs.py
-
-bench-report: setup
-	$(BIN)/python benchmarks/report.py
-
-bench-collect: setup
-	$(BIN)/python benchmarks/collect.py
-	$(BIN)/python benchmarks/dedup.py
-	$(BIN)/python benchmarks/packs.py
-
-bench-train: setup
-	$(BIN)/python benchmarks/train.py
+bench-%: setup
+	$(BIN)/python benchmarks/$*.py
 
 clean:
 	rm -rf .venv runs models

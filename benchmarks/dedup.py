@@ -1,6 +1,6 @@
 """Near duplicates among 100,000 prompts: deltadata against a plain `datasets` + datasketch script, and brute force.
 
-    make bench-collect                  # needs datasketch (and scipy) beside the dev tools
+    make bench-dedup                    # needs datasketch (and scipy) beside the dev tools
     python benchmarks/dedup.py --prompts 1000000 --only ours --folder /tmp/bench
 
 The prompts: AlpacaEval's instructions, the starter pool, and the sentences of real answers shuffled into prompts of

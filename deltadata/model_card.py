@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from deltadata import __version__, preflight
+from deltadata import __version__, licences, preflight
 from deltadata.markdown import inert
 from deltadata.sections import Train
 from deltadata.tables import PROMPT, fingerprint
@@ -22,14 +22,9 @@ METHODS = {"dpo": "preference tuning (DPO)", "sft": "supervised fine-tuning on t
 TAGS = {"dpo": ["trl", "dpo", "preference"], "sft": ["trl", "sft"]}
 
 
-def facts(
-    name: str, train: Train, seed: int, told: dict[str, Any], seconds: float, licence: str = ""
-) -> dict[str, Any]:
-    """Everything the card says, from the recipe's section and the record of the training.
-
-    `licence` is text that the caller worked out (of student, generators and prompts); without it the card says that
-    nothing was worked out.
-    """
+def facts(name: str, train: Train, seed: int, told: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Everything the card says, from the recipe's section and the record of the training."""
+    found = licences.found(parts(told["student"], told["dataset"]))
     return {
         "name": name,
         "version": __version__,
@@ -54,9 +49,20 @@ def facts(
         "reasons": preflight.REASONS,
         "prompt_tokens": told["preflight"]["tokens"][PROMPT],
         "recipe": yaml.safe_dump({"name": name, "seed": seed, "train": train.model_dump(mode="json")}, sort_keys=False),
-        "licence": licence,
+        "licences": [one._asdict() | {"role": one.part.where, "name": one.part.name} for one in found],
+        "proposed": licences.proposed(found),
+        "notices": licences.notices(found),
         "spec": fingerprint([train.model_dump(mode="json"), told["dataset"]["digest"], told["student"]["digest"]]),
     }
+
+
+def parts(student: dict[str, Any], dataset: dict[str, Any]) -> list[licences.Part]:
+    """What the trained model is made of, for its licence."""
+    data = f"{licences.DATASET_PREFIX}{dataset['repo']}" if dataset["repo"] else dataset["told"]
+    return [
+        licences.Part("student", licences.GENERATOR, student["told"], None, student["licence"]),
+        licences.Part("dataset", licences.SOURCE, data, None, dataset["licence"]),
+    ]
 
 
 def render(facts: dict[str, Any]) -> str:
@@ -71,7 +77,8 @@ def render(facts: dict[str, Any]) -> str:
 def header(facts: dict[str, Any]) -> str:
     """The card's YAML; `base_model` and `datasets` only where they are ids of the Hub."""
     student, dataset = facts["student"], facts["dataset"]
-    tree: dict[str, Any] = {"library_name": "peft" if facts["lora"] else "transformers"}
+    tree: dict[str, Any] = dict(licences.header(facts["proposed"]))
+    tree |= {"library_name": "peft" if facts["lora"] else "transformers"}
     tree |= {"base_model": student["path"]} if student["revision"] else {}
     tree |= {"datasets": [dataset["repo"]]} if dataset["repo"] else {}
     tree |= {"pipeline_tag": "text-generation", "tags": [*TAGS[facts["method"]], "deltadata", "delta-learning"]}

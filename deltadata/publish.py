@@ -74,9 +74,11 @@ def publish(job: Job) -> bool:
 
 
 def published(run: Run) -> dict[str, Any]:
-    """The record as it lies beside the data: what was done with the folder later is no part of it."""
+    """The record as it lies beside the data: without addresses of this place, and what was done with it later."""
     told = run.told()
     told["tables"].pop(PUSH, None)
+    for entry in told["tables"].values():
+        entry["facts"] = {key: value for key, value in entry["facts"].items() if key != "base_url"}
     return told
 
 

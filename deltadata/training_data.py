@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
+import yaml
 
 from deltadata import hub
 from deltadata.dataset import DEFAULT, TEST, TRAIN
@@ -27,7 +28,7 @@ _LIST = (pa.types.is_list, pa.types.is_large_list)
 
 
 class Pairs(NamedTuple):
-    """`files` by split; `repo` and `commit` for a dataset of the Hub."""
+    """`files` by split; `repo` and `commit` for a dataset of the Hub; `licence` as its card states it."""
 
     told: str
     files: dict[str, list[Path]]
@@ -35,6 +36,7 @@ class Pairs(NamedTuple):
     digest: str
     repo: str | None = None
     commit: str | None = None
+    licence: str | None = None
 
 
 def is_hub(told: str) -> bool:
@@ -61,7 +63,8 @@ def _local(told: str, place: Path) -> Pairs:
     for data in (folder / "data" / DEFAULT, folder / "data", folder):
         files = {split: sorted(data.glob(f"{split}-*.parquet")) for split in (TRAIN, TEST)}
         if files[TRAIN]:
-            return _checked(told, {split: paths for split, paths in files.items() if paths})
+            found = _checked(told, {split: paths for split, paths in files.items() if paths})
+            return found._replace(licence=_stated(folder / "README.md"))
     cure = "`deltadata run RECIPE` makes a dataset" if folder == place else "run the same recipe with `deltadata run`"
     raise UserError("no pairs to train on (data/default/train-*.parquet)", where=str(folder), cure=cure)
 
@@ -76,7 +79,14 @@ def _fetched(told: str, cache: Path) -> Pairs:
     if not files[TRAIN].exists():
         _download(repo, commit, address, files)
     found = {split: [path] for split, path in files.items() if path.exists()}
-    return _checked(told, found)._replace(repo=repo, commit=commit)
+    return _checked(told, found)._replace(repo=repo, commit=commit, licence=hub.licence(address))
+
+
+def _stated(card: Path) -> str | None:
+    """The licence in the header of a dataset's card, if there is one."""
+    head = card.read_text(encoding="utf-8").split("---\n") if card.is_file() else []
+    told = yaml.safe_load(head[1]) if len(head) > 2 and not head[0] else None
+    return (told.get("license_name") or told.get("license")) if isinstance(told, dict) else None
 
 
 def _download(repo: str, commit: str, address: str, files: dict[str, Path]) -> None:

@@ -219,7 +219,8 @@ def _prepared(asked: Asked, opened: Run, screen: Screen, overwrite: bool) -> Pla
     if opened.state(BEGUN, spec, inputs, asked.folder) != "done":
         looked = _looked(plan, pairs, told["max_length"], screen)
         facts = {"preflight": looked._asdict(), "deltas": training_data.deltas(pairs), "rows": pairs.rows}
-        facts |= {"dataset": {"told": pairs.told, "repo": pairs.repo, "commit": pairs.commit, "digest": pairs.digest}}
+        data = {"told": pairs.told, "repo": pairs.repo, "commit": pairs.commit, "digest": pairs.digest}
+        facts |= {"dataset": data | {"licence": pairs.licence}}
         opened.forget(TABLE)
         opened.finish(BEGUN, pairs.rows[TRAIN], 0.0, spec, inputs, facts)
     return plan
@@ -261,7 +262,7 @@ def _finish(asked: Asked, opened: Run, plan: Plan, told: Trained, seconds: float
         "first": curves.ends(told.history)[0],
         "last": curves.ends(told.history)[1],
         "held_out": told.held_out,
-        "student": plan.student._asdict(),
+        "student": plan.student._asdict() | {"licence": student.license_of(plan.student)},
     }
     page = model_card.render(model_card.facts(asked.name, asked.train, asked.seed, facts, seconds))
     (folder / "README.md").write_text(page, encoding="utf-8")

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from hub_server import Fault, Hub, client_env, serving
 from project import Project
+from tiny_model import build
 from warm import Warm, warm
 
 REPO, TOKEN = "me/delta-pairs", "hf_SecretSecretSecret"
@@ -404,3 +405,25 @@ def test_more_files_than_one_commit_takes(push: Pusher):
     assert process.returncode == 0 and push.remote == push.local
     made = [set(commit.files) for commit in push.hub.repos[REPO].commits.values()]
     assert len(made) == 1 + -(-len(push.local) // 3) and sum(CARD in files for files in made) == 1
+
+
+@pytest.mark.slow
+def test_a_pushed_dataset_trains_a_student_that_is_pushed(push: Pusher):
+    """TRL's DPOTrainer takes the Hub's rows without a rename; the student's repository names them by commit."""
+    push("runs/tiny")
+    build(push.folder / "student")
+    recipe = yaml.safe_load((push.folder / "recipe.yaml").read_text())
+    args = {"max_steps": 2, "per_device_train_batch_size": 2, "max_length": 512, "report_to": "none"}
+    recipe["train"] = {"student": "student", "dataset": REPO, "batch": 4, "max_bad_share": 1.0, "args": args}
+    (push.folder / "train.yaml").write_text(yaml.safe_dump(recipe))
+    push.hub.faults.append(Fault("POST .*/commit/", status=503))
+
+    push.slowly("train", "train.yaml", "--push", "me/student")
+
+    there = push.hub.files("models/me/student")
+    folder = push.run / "train" / "dpo"
+    assert {"model.safetensors", "tokenizer.json", "README.md", "train.json", "train.png"} <= there.keys()
+    assert all(there[name] == (folder / name).read_bytes() for name in there if name != ".gitattributes")
+    card = there["README.md"].decode()
+    assert push.hub.repos[REPO].sha("main") in card and "datasets:\n- me/delta-pairs" in card
+    assert push.hub.repos["models/me/student"].private and push.no_token_anywhere()
