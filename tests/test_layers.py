@@ -28,6 +28,7 @@ ROWS = {
         *("measure", "pair", "rules", "filter", "card"),
         *("report", "agreement", "findings", "spread", "scored", "sheet", "pictures", "page"),
         *("memory", "preflight", "curves", "model_card"),
+        "bins",
     ],
     "run": ["packs", "store", "parquet", "rows", "parts"],
     "effects": [
@@ -40,6 +41,7 @@ ROWS = {
         "dataset",
         "training_data",
         "model_push",
+        *("margins", "fresh"),
     ],
     "shell": ["job", "reports", "run", "screen", "show", "machine", "watch", "train", "trainings", "cli", "__main__"],
 }
