@@ -68,6 +68,11 @@ def paired(ours: Array, theirs: Array, prompts: Array, seed: int) -> Tree:
     return told | {"difference": difference["mean"], "ci95": difference["ci95"]}
 
 
+def wins(gaps: Array) -> Array:
+    """1 above zero, 0 below, a half at zero; NaN stays NaN. Their mean is an accuracy."""
+    return np.asarray(np.sign(gaps) / 2 + 0.5)
+
+
 def by_bin(quantities: Mapping[str, Array], deltas: Array, prompts: Array, most: int, seed: int) -> list[Tree]:
     """A row per bin, from the smallest delta up: its range, pairs, mean delta, and every quantity's mean with interval.
 

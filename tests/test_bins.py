@@ -87,3 +87,8 @@ def test_the_relation_is_spearmans() -> None:
     rising = bins.relation(np.arange(9.0), np.exp(np.arange(9.0)), np.arange(9), 0)
     assert rising["spearman"] == pytest.approx(1)
     assert bins.relation(np.zeros(9), np.arange(9.0), np.arange(9), 0)["spearman"] is None
+
+
+def test_wins_count_ties_half() -> None:
+    assert bins.wins(np.array([2.0, -1.0, 0.0])).tolist() == [1.0, 0.0, 0.5]
+    assert np.isnan(bins.wins(np.array([np.nan]))).all()
