@@ -28,7 +28,7 @@ ROWS = {
         *("measure", "pair", "rules", "filter", "card"),
         *("report", "agreement", "findings", "spread", "scored", "sheet", "pictures", "page"),
         *("memory", "preflight", "curves", "model_card"),
-        "bins",
+        *("bins", "eval_tables"),
     ],
     "run": ["packs", "store", "parquet", "rows", "parts"],
     "effects": [
@@ -43,10 +43,11 @@ ROWS = {
         "model_push",
         *("margins", "fresh"),
     ],
-    "shell": ["job", "reports", "run", "screen", "show", "machine", "watch", "train", "trainings", "cli", "__main__"],
+    "shell": ["job", "reports", "run", "screen", "show", "machine", "watch", "train", "trainings", "cli", "__main__"]
+    + ["eval_models", "evaluate", "suite", "harness", "evaluations", "compare"],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
-HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid"}
+HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid", "lm_eval"}
 
 Edge = tuple[str, str]
 
