@@ -59,16 +59,17 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     return gathered(found, job)
 
 
-def leaves(index: Any, name: str) -> list[str]:
-    """The tasks that a name stands for: itself, or the members of a group or tag, all the way down."""
-    entry = index[name]
+def leaves(index: Any, asked: Any) -> list[str]:
+    """The tasks that a name, or a group written out, stands for: members of groups and tags, all the way down."""
+    if isinstance(asked, list):
+        return [leaf for member in asked for leaf in leaves(index, member)]
+    if isinstance(asked, dict):
+        name = asked.get("group")
+        return leaves(index, name if name in index else asked["task"])
+    entry = index[asked]
     if entry.kind.name == "TAG":
         return sorted(entry.tags)
-    if entry.kind.name != "GROUP":
-        return [name]
-    members = entry.cfg["task"] if isinstance(entry.cfg["task"], list) else [entry.cfg["task"]]
-    named = [member if isinstance(member, str) else member.get("group") or member["task"] for member in members]
-    return [leaf for member in named for leaf in leaves(index, member)]
+    return leaves(index, entry.cfg["task"]) if entry.kind.name == "GROUP" else [asked]
 
 
 def task_of(manager: Any, leaf: str, job: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +78,8 @@ def task_of(manager: Any, leaf: str, job: dict[str, Any]) -> dict[str, Any]:
 
     told: dict[str, Any] = load_yaml(manager.task_index[leaf].yaml_path, resolve_func=True, recursive=True)
     told |= job["settings"]
+    if not told.get("num_fewshot"):
+        told.pop("fewshot_split", None)  # it would be read all the same
     if job["k"]:
         told["metric_list"] = [metric | {"k": job["k"]} for metric in told["metric_list"]]
     if job["data"]:
