@@ -78,13 +78,14 @@ def task_of(manager: Any, leaf: str, job: dict[str, Any]) -> dict[str, Any]:
 
     told: dict[str, Any] = load_yaml(manager.task_index[leaf].yaml_path, resolve_func=True, recursive=True)
     told |= job["settings"]
-    if not told.get("num_fewshot"):
-        told.pop("fewshot_split", None)  # it would be read all the same
     if job["k"]:
         told["metric_list"] = [metric | {"k": job["k"]} for metric in told["metric_list"]]
     if job["data"]:
         wanted, examples = told.get("test_split") or told["validation_split"], _examples_from(told)
-        told |= local(Path(job["data"]), told["dataset_path"], told.get("dataset_name"), wanted, examples)
+        for split in ("training_split", "validation_split", "fewshot_split"):
+            if told.get(split) not in (wanted, examples):
+                told.pop(split, None)  # the harness would read it without need
+        told |= local(Path(job["data"]), job["dataset"], told.get("dataset_name"), wanted, examples)
     return told
 
 
@@ -103,7 +104,7 @@ def local(data: Path, dataset: str, subset: str | None, wanted: str, examples: s
     """
     home = data / dataset
     inside = [home / "data" / subset, home / subset] if subset else []
-    for place in [*inside, home / "data", home]:
+    for place in [*inside, home / "data", home, home / home.name]:
         files = sorted(path for path in place.glob("*") if path.suffix in ENDINGS and not path.name.startswith("."))
         found = {
             split: [path for path in files if path.name.startswith(split)] for split in (wanted, examples) if split

@@ -165,6 +165,7 @@ def _job(model: Student, one: Tree, bench: Bench, limit: int | None, engine: str
         "model_args": args,
         "batch_size": "auto" if engine == "vllm" else 8,
         "tasks": one["tasks"],
+        "dataset": one["data"],
         "folders": one.get("folders", []),
         "own": str(folder()) if one.get("own") else None,
         "settings": one.get("settings", {}),
