@@ -22,6 +22,7 @@ SHOWN = {  # quantities of held-out pairs: what they are called
     "student_gap": "student's gap",
     "reference_gap": "reference's gap",
 }
+FEW = 30  # pairs below which no verdict is given: a bootstrap of so few is too sure of itself
 SHARES = ("margin_accuracy", "student_accuracy", "reference_accuracy", "checks", "repetition", "refusal", "cut_off")
 
 
@@ -101,6 +102,7 @@ def sentences(facts: Facts) -> list[str]:
     low, high = relation["ci95"]
     verdict = "a bigger delta went with a bigger margin" if low > 0 else "no clear relation"
     verdict = "a bigger delta went with a SMALLER margin" if high < 0 else verdict
+    verdict = verdict if relation["pairs"] >= FEW else f"{relation['pairs']} pairs are too few to say"
     lines.append(
         f"delta of {measure} and margin: rank correlation {relation['spearman']:+.2f} ({low:+.2f} to {high:+.2f}): "
         f"{verdict}"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,20 @@ def test_it_leaves_a_file_a_picture_and_what_it_was_made_from(place: Path, facts
     assert len(list((home / "log_probs").iterdir())) == 2 and len(list((home / "responses").glob("*.parquet"))) == 2
     lines = "\n".join(eval_tables.sentences(facts))
     assert "12 held-out pairs" in lines and "rank correlation" in lines
+
+
+def test_a_verdict_needs_an_interval_on_one_side_and_pairs(facts: dict[str, Any]) -> None:
+    """Of thirty pairs: bigger, SMALLER, no clear relation; of 29 none, and without deltas no bins are told."""
+    for low, high, pairs_, said in (
+        (0.1, 0.5, 30, "bigger delta went with a bigger"),
+        (-0.5, -0.1, 30, "SMALLER"),
+        (-0.1, 0.5, 30, "no clear relation"),
+        (0.1, 0.5, 29, "29 pairs are too few"),
+    ):
+        relation = {"spearman": 0.3, "ci95": [low, high], "pairs": pairs_}
+        told = {**facts, "held_out": {**facts["held_out"], "relation": relation}}
+        assert said in eval_tables.sentences(told)[-1]
+    assert "no deltas are published" in eval_tables.sentences({**facts, "measure": None})[-1]
 
 
 def test_fresh_answers_are_compared(facts: dict[str, Any]) -> None:
@@ -182,3 +198,14 @@ def test_several_are_compared(place: Path, facts: dict[str, Any], tmp_path: Path
     assert one == "tiny/dpo" and compare.unlike({one: found[one]}) == []
     with pytest.raises(UserError, match="no evaluation here"):
         compare.found([tmp_path])
+
+
+def test_the_command_ends_with_2_and_a_cure(place: Path) -> None:
+    """From the shell: an unknown model; then a compare of nothing."""
+    for command in (
+        ["evaluate", place / "recipe.yaml", "--run", place / "run", "--model", "no/model/here"],
+        ["compare", place],
+    ):
+        done = subprocess.run([sys.executable, "-m", "deltadata", *map(str, command)], capture_output=True, text=True)
+        assert done.returncode == 2 and "cure: " in done.stderr and "Traceback" not in done.stderr
+        assert done.stdout == ""
