@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltadata import store, student, training_data, trainings
-from deltadata.errors import UserError
+from deltadata.dataset import replacing
+from deltadata.errors import UserError, need
 from deltadata.screen import Screen
 from deltadata.student import Student
 from deltadata.trainings import Asked
@@ -33,7 +34,8 @@ def both(asked: Asked, model: str, reference: str | None, name: str | None, scre
         cure = f"the run has {', '.join(done)}" if done else "`deltadata train` makes one"
         raise UserError("no such model", where=model, cure=cure)
     here = asked.recipe.parent
-    mine = student.open_student(_whole(model), here, screen.note)
+    used = _merged(model, asked.run / "evaluate" / "merged", screen)
+    mine = student.open_student(used, here, screen.note)._replace(told=model)
     student.tokenizer(mine)  # refuses a model without a chat template before anything is paid for
     made = _training(Path(model))
     source = reference or made.get("student", {}).get("path") or asked.train.student
@@ -50,13 +52,30 @@ def both(asked: Asked, model: str, reference: str | None, name: str | None, scre
     return Both(mine, theirs, name or called, min(window, trainings.positions(mine) or window))
 
 
-def _whole(model: str) -> str:
-    """The directory itself. Raises UserError for one that holds an adapter alone."""
+def _merged(model: str, home: Path, screen: Screen) -> str:
+    """The directory itself, or of a LoRA adapter the model that it makes with its base, written to `home` once.
+
+    Merged in the base's own dtype, in which the engines and the harness will run it. Raises UserError without peft.
+    """
     place = Path(model)
-    if (place / "adapter_config.json").is_file() and not (place / "config.json").is_file():
-        cure = "merge it into its base first: peft's AutoPeftModelForCausalLM, merge_and_unload, save_pretrained"
-        raise UserError("a LoRA adapter, not a model", where=model, cure=cure)
-    return model
+    if not (place / "adapter_config.json").is_file() or (place / "config.json").is_file():
+        return model
+    peft = need("peft", "lora")
+    from transformers import AutoTokenizer
+
+    into = home / student.digest(place)
+    if not into.exists():
+        screen.note(f"{model} is a LoRA adapter: merged into its base in {into}")
+        try:
+            whole = peft.AutoPeftModelForCausalLM.from_pretrained(model, dtype="auto").merge_and_unload()
+        except (OSError, ValueError) as problem:
+            said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+            cure = "put the base where adapter_config.json says, or give a merged model"
+            raise UserError(f"its base cannot be loaded: {said}", where=model, cure=cure) from None
+        with replacing(into) as folder:
+            whole.save_pretrained(folder)
+            AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    return str(into)
 
 
 def _training(place: Path) -> dict[str, Any]:

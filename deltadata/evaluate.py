@@ -64,6 +64,9 @@ def evaluate(asked: Asked, told: Told, screen: Screen) -> dict[str, Any]:
     OutsideError when an engine fails.
     """
     began = time.monotonic()
+    if told.engine not in (None, *ENGINES):
+        cure = did_you_mean(str(told.engine), ENGINES)
+        raise UserError(f"no engine {told.engine!r} loads a model here", where="--engine", cure=cure)
     machine.quiet()
     both = eval_models.both(asked, told.model, told.reference, told.name, screen)
     home = asked.run / FOLDER

@@ -145,10 +145,10 @@ def test_student_and_reference_alike_have_no_margin(place: Path) -> None:
     [
         ({"model": "nowhere/at/all"}, "no such model", "the run has .*dpo"),
         ({"reference": "/nowhere"}, "neither a directory nor a Hub id", "owner/name"),
+        ({"engine": "vlm"}, "no engine 'vlm'", "did you mean 'vllm'"),
         ({"measure": "token"}, "no delta of 'token'", "did you mean 'tokens'"),
         ({"model": "{place}/plain"}, "no chat template", "chat_template.jinja"),
         ({"model": "{place}/tiny", "name": "dpo"}, "holds the evaluation of another model", "--name"),
-        ({"model": "{place}/adapter"}, "a LoRA adapter", "merge_and_unload"),
     ],
 )
 def test_what_is_wrong_is_refused(
@@ -157,12 +157,26 @@ def test_what_is_wrong_is_refused(
     """Exit 2 with a cure, before anything is computed."""
     if not (place / "plain").exists():
         build(place / "plain", template=None)
-        (place / "adapter").mkdir()
-        (place / "adapter" / "adapter_config.json").write_text("{}")
     given = {name: value.format(place=place) for name, value in how.items()}
     with pytest.raises(UserError, match=message) as refused:
         evaluate.evaluate(job(place), told(place, **given), Heard().screen)
     assert re.search(cure, str(refused.value))
+
+
+def test_an_adapter_is_merged_into_its_base(place: Path) -> None:
+    """A LoRA training of the same pairs: its margin is what the training logged, and the merged model is made once."""
+    pytest.importorskip("peft")
+    from deltadata.store import read_record
+
+    asks = asked(place, place / "tiny", place / "ds", name="lora", lora={"r": 8})
+    folder = trainings.run_training(asks, Heard().screen)
+    heard, again = Heard(), Heard()
+    found = evaluate.evaluate(job(place), told(place, model=str(folder)), heard.screen)
+    logged = read_record(folder, trainings.RECORD)[1]["train"].facts["held_out"]["eval_margin"]
+    assert 5 * found["held_out"]["overall"]["margin"]["mean"] == pytest.approx(logged, rel=5e-2) and logged > 0.1
+    assert found["name"] == "lora" and found["student"]["told"] == str(folder) and "LoRA adapter" in heard.text
+    evaluate.evaluate(job(place), told(place, model=str(folder)), again.screen)
+    assert "LoRA adapter" not in again.text
 
 
 def test_without_a_held_out_split_nothing_can_be_said(place: Path, tmp_path: Path) -> None:
