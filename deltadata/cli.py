@@ -369,7 +369,8 @@ def compare(
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return
     screen = Screen()
-    screen.rows(f"{len(found)} evaluations", compare.rows(found))
+    for title, rows in compare.tables(found).items():
+        screen.rows(title, rows)
     for line in compare.unlike(found):
         screen.note(line)
     if compare.draw(found, out):

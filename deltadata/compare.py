@@ -16,6 +16,11 @@ from deltadata import eval_tables, evaluate, suite
 from deltadata.errors import UserError
 
 DRAWN = ("margin", "margin_accuracy")
+TABLES = {
+    "held-out pairs": ("pairs", "margin (95 %)", "above 0", "delta ~ margin"),
+    "fresh answers, student - reference (95 %)": ("checks", "tokens"),
+    "benchmarks, plain mean in per cent": ("suite",),
+}
 
 
 def found(places: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -58,6 +63,16 @@ def rows(told: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
         }
         for name, facts in told.items()
     ]
+
+
+def tables(told: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
+    """The rows as tables by title, narrow enough for a terminal; one without any figure is left out."""
+    whole, found = rows(told), {}
+    for title, columns in TABLES.items():
+        part = [{name: row[name] for name in ("student", *columns)} for row in whole]
+        if any(row[name] != "-" for row in part for name in columns):
+            found[title] = part
+    return found
 
 
 def _shift(facts: dict[str, Any], name: str) -> str:
