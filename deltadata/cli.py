@@ -397,6 +397,75 @@ def check(
     trainings.check(trainings.asked(source, set_, run), tokenizer, Screen())
 
 
+@app.command()
+def evaluate(
+    source: Source,
+    model: Annotated[str, typer.Option(help="the trained student: a directory or owner/name")],
+    reference: Annotated[
+        str | None, typer.Option(help="what it was trained from [default: as its record says]")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="its folder in evaluate/ [default: the directory's name]")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="the first N held-out pairs, and items of a benchmark", min=1)
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="transformers or vllm [default: the recipe's]")] = None,
+    measure: Annotated[
+        str | None, typer.Option(help="whose delta the bins are of [default: the report's lead]")
+    ] = None,
+    bins: Annotated[int, typer.Option(help="bins of the delta", min=1, max=50)] = 4,
+    no_fresh: Annotated[bool, typer.Option("--no-fresh", help="log-probs alone, no answers")] = False,
+    suite: Annotated[str | None, typer.Option(help="all, or names: gsm8k,ifeval (list: what each needs)")] = None,
+    data: Annotated[Path | None, typer.Option(help="the benchmarks' files; without it the Hub is asked")] = None,
+    baseline: Annotated[list[str], typer.Option(help="another model for the suite's table")] = [],
+    allow_code: Annotated[bool, typer.Option("--allow-code", help="let the suite run code that models wrote")] = False,
+    judged: Annotated[Path | None, typer.Option(help="AlpacaEval's leaderboard.csv of a judge")] = None,
+    set_: Sets = [],
+    run: RunFolder = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="let the name go to another model")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="evaluate.json on stdout")] = False,
+) -> None:
+    """A trained student against what it came from: held-out margins by delta, fresh answers, benchmarks."""
+    from deltadata import trainings
+    from deltadata.evaluate import Told
+    from deltadata.evaluations import run_evaluation
+    from deltadata.screen import Screen
+    from deltadata.suite import Bench
+
+    asked = trainings.asked(source, set_, run)
+    told = Told(model, reference, name, limit, engine, measure, bins, not no_fresh, overwrite)
+    bench = Bench(suite, data, tuple(baseline), allow_code, judged) if suite else None
+    try:
+        facts = run_evaluation(asked, told, bench, Screen())
+    except KeyboardInterrupt:
+        cure = "the same command goes on from there"
+        raise OutsideError("stopped; finished parts are kept", where=str(asked.run), cure=cure) from None
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False, indent=1))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="runs, or folders in RUN/evaluate/")],
+    out: Annotated[Path, typer.Option(help="the picture")] = Path("compare.png"),
+    as_json: Annotated[bool, typer.Option("--json", help="every evaluate.json on stdout, by name")] = False,
+) -> None:
+    """Several evaluations: one table, one picture."""
+    from deltadata import compare
+    from deltadata.screen import Screen
+
+    found = compare.found(runs)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    screen = Screen()
+    for title, rows in compare.tables(found).items():
+        screen.rows(title, rows)
+    for line in compare.unlike(found):
+        screen.note(line)
+    if compare.draw(found, out):
+        screen.note(f"picture: {out}")
+
+
 @app.callback(invoke_without_command=True)
 def top(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     if version:

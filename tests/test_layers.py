@@ -28,20 +28,32 @@ ROWS = {
         *("measure", "pair", "rules", "filter"),
         *("licences", "templates", "markdown", "header", "columns", "figures", "limits", "provenance", "card"),
         *("report", "agreement", "findings", "spread", "scored", "sheet", "headings", "pictures", "page"),
-        *("memory", "preflight", "curves", "model_card", "content"),
+        *("memory", "preflight", "curves", "model_card", "content", "bins", "eval_tables"),
     ],
     "run": ["packs", "store", "parquet", "rows", "parts"],
     "effects": [
         *("spool", "collect", "imported", "generate", "imported_scores", "score", "pair_text", "dataset"),
-        *("training_data",),
+        *("training_data", "margins", "fresh"),
     ],
     "shell": [
         *("job", "nothing", "reports", "publish", "run", "verify", "remote", "push", "pull", "model_push"),
-        *("machine", "watch", "train", "trainings", "screen", "show", "ends", "cli", "__main__"),
+        *(
+            "machine",
+            "watch",
+            "train",
+            "trainings",
+            "eval_models",
+            "evaluate",
+            "suite",
+            "harness",
+            "evaluations",
+            "compare",
+        ),
+        *("screen", "show", "ends", "cli", "__main__"),
     ],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
-HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid"}
+HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid", "lm_eval"}
 
 Edge = tuple[str, str]
 
