@@ -231,6 +231,23 @@ def pull(
 
 
 @app.command()
+def plan(recipe: RecipePath, set_: Sets = [], run: RunFolder = None) -> None:
+    """What is there already, and the GPU memory that training takes; nothing is run."""
+    found = _load(recipe, set_)
+    from deltadata import plan
+    from deltadata.screen import Screen
+
+    screen = Screen()
+    place = run or Path("runs") / found.name
+    screen.rows(str(place), plan.made(found, place))
+    if found.train.student is None:
+        screen.note("no training is planned: the recipe names no train.student")
+        return
+    title = f"GB on each GPU to train {found.train.student}, by arithmetic; buffers come on top"
+    screen.memory(title, plan.training(found, recipe.parent))
+
+
+@app.command()
 def recipe(recipe: RecipePath, set_: Sets = []) -> None:
     """Print the recipe with every default filled in (YAML on stdout)."""
     from deltadata.recipe import dump

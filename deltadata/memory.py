@@ -108,10 +108,13 @@ def hours(shape: Shape, tokens: float, gpus: int, teraflops: float = 400) -> flo
     return FLOP_PER_TOKEN * shape.parameters * tokens / (gpus * teraflops * 1e12) / 3600
 
 
-def rows(shape: Shape, setups: tuple[Setup, ...] = SETUPS) -> list[dict[str, str]]:
+def rows(
+    shape: Shape, setups: tuple[Setup, ...] = SETUPS, max_length: int = 2048, pairs: int = 1
+) -> list[dict[str, str]]:
     """One dict per setup, for a table: its name, then GB a GPU by what takes them."""
     return [
-        {"setup": setup.name} | {name: f"{size:.1f}" for name, size in states(shape, setup).items()} for setup in setups
+        {"setup": setup.name} | {name: f"{size:.1f}" for name, size in states(shape, setup, max_length, pairs).items()}
+        for setup in setups
     ]
 
 

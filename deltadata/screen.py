@@ -143,6 +143,14 @@ class Screen:
             table.add_row(name, f"{size:,}")
         self.console.print(table)
 
+    def memory(self, title: str, rows: list[dict[str, str]]) -> None:
+        """A row per set-up of machines."""
+        first, *numbers = rows[0]
+        table = _table(title, first, tuple(numbers))
+        for row in rows:
+            table.add_row(*row.values())
+        self.console.print(table)
+
     def proof(self, rows: list[dict[str, Any]]) -> None:
         """What came back from the Hub."""
         table = _table("read back from the Hub", "config/split", ("how", "rows", "content", "equal"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deltadata import memory
+from deltadata import memory, plan
 from deltadata.errors import UserError
 from deltadata.memory import LLAMA_8B, Setup, states
 from deltadata.recipe import load
@@ -141,3 +141,26 @@ def test_under_deepspeed_weights_may_be_bf16_and_nowhere_else(eight: Student, mo
         )
         == "bfloat16"
     )
+
+
+def test_a_plan_tells_what_is_there_and_what_training_takes(eight: Student, tmp_path: Path):
+    """Of the recipe's own student, window and pairs at once; nothing is written and no weight is needed."""
+    tree = {
+        "name": "big",
+        "collect": {"pools": [{"name": "own", "path": "pool.jsonl"}]},
+        "generate": {"engine": "scripted", "rungs": [{"name": "strong", "model": "a"}]},
+        "train": {"student": eight.path, "args": {"max_length": 4096, "per_device_train_batch_size": 2}},
+    }
+    (tmp_path / "big.yaml").write_text(yaml.safe_dump(tree))
+    recipe = load(tmp_path / "big.yaml")
+
+    found = plan.training(recipe, tmp_path)
+
+    assert [row["setup"] for row in found] == [setup.name for setup in memory.SETUPS]
+    one = states(LLAMA_8B, memory.SETUPS[1], 4096, 2)
+    assert found[1]["total"] == f"{one['total']:.1f}" != memory.rows(LLAMA_8B)[1]["total"]
+    assert [row["rows"] for row in plan.made(recipe, tmp_path / "run")] == ["to be made"] * 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big.yaml"]
+    for student, says in (("models/none", "no config.json"), (str(tmp_path), "config.json")):
+        with pytest.raises(UserError, match=says):
+            plan.training(load(tmp_path / "big.yaml", [f"train.student={student}"]), tmp_path)
