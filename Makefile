@@ -46,7 +46,7 @@ card: dataset
 	  $(CURDIR)/cards/example/
 
 test: setup
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

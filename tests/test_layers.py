@@ -37,18 +37,8 @@ ROWS = {
     ],
     "shell": [
         *("job", "nothing", "reports", "publish", "run", "verify", "remote", "push", "pull", "model_push"),
-        *(
-            "machine",
-            "watch",
-            "train",
-            "trainings",
-            "eval_models",
-            "evaluate",
-            "suite",
-            "harness",
-            "evaluations",
-            "compare",
-        ),
+        *("machine", "watch", "train", "trainings"),
+        *("eval_models", "evaluate", "suite", "harness", "evaluations", "compare", "plan"),
         *("screen", "show", "ends", "cli", "__main__"),
     ],
 }

@@ -7,7 +7,6 @@ nothing that they change.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -73,7 +72,7 @@ class Warm:
 def warm(environment: Mapping[str, str]) -> Iterator[Warm]:
     """The loaded process, gone when the block ends."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE], env={**os.environ, **environment}, stdin=subprocess.PIPE,
+        [sys.executable, "-c", SERVE], env=dict(environment), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     with process:
