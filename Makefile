@@ -46,10 +46,10 @@ card: dataset
 	  $(CURDIR)/cards/example/
 
 test: setup
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist worksteal
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --durations=5
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 from project import Project
 
 MEAN, LEAST, MOST = 64 << 10, 8 << 10, 128 << 10  # bytes of a chunk, as the Hub's clients cut them
@@ -39,6 +40,7 @@ def of_folder(folder: Path) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_tenth_more_rows_sends_a_third_at_most(tmp_path: Path):
     """Prompts added to a pool: under 35 % of the bytes that a full push sends are new."""
     project = Project(tmp_path, 2500, characters=3000)

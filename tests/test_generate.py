@@ -31,7 +31,7 @@ def same_tables(one: Project, other: Project) -> None:
                 assert_frame_equal(pl.read_parquet(one.path / file), pl.read_parquet(other.path / file))
 
 
-@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("overlap", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_five_kills_change_nothing_and_cost_at_most_one_part_each(tmp_path: Path, overlap: bool):
     """kill -9 of the whole process group at random moments of generation, then the same command: equal tables."""
     draw = random.Random(7)
@@ -377,7 +377,9 @@ def test_a_part_made_anew_with_other_text_makes_everything_after_it_anew(tmp_pat
     assert chosen.join(ladder, on=[tables.PROMPT_ID, "response"], how="anti").is_empty()
 
 
-@pytest.mark.parametrize("damage", ["removed", "emptied", "cut"])
+@pytest.mark.parametrize(
+    "damage", ["removed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("emptied", "cut"))]
+)
 @pytest.mark.parametrize(
     "file", ["dataset/data/default/train-00000-of-00001.parquet", "dataset/README.md", "prompts.parquet"]
 )

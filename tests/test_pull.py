@@ -78,6 +78,7 @@ def test_the_same_pairs_come_out(published: tuple[Hub, Project], tmp_path: Path)
     assert not (ours / "logs").exists()
 
 
+@pytest.mark.slow
 def test_another_pairing_of_a_pulled_run(published: tuple[Hub, Project], tmp_path: Path):
     """By score and with other rules: the rows that the owner would get."""
     hub, project = published

@@ -266,7 +266,12 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
+OFTEN = ("412 on commit", "429 on create", "landed unheard")  # the others are run by `make test-slow`
+
+
+@pytest.mark.parametrize(
+    "faults", [pytest.param(f, id=name, marks=[] if name in OFTEN else pytest.mark.slow) for name, f in FAULTS.items()]
+)
 def test_a_fault_that_passes_is_tried_again(push: Pusher, faults: list[Fault]):
     """Whatever happens once or twice, the end is the same: one commit, whole, proved."""
     if faults[0].status == 409:  # made by another process, a moment ago

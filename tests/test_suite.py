@@ -80,6 +80,7 @@ def test_published_means_are_those_of_the_card() -> None:
 
 
 @HARNESS
+@pytest.mark.slow
 def test_two_benchmarks_run_on_local_files(place: Path) -> None:
     """GSM8K and IFEval in their own formats, student and reference, offline; found again the second time."""
     told = Told(str(place / "other"), str(place / "tiny"), limit=3, fresh=False)
@@ -214,6 +215,7 @@ def test_a_mean_says_over_how_many() -> None:
 
 
 @HARNESS
+@pytest.mark.slow
 def test_a_benchmark_that_fails_stops_no_other(place: Path, tmp_path: Path) -> None:
     """A row without its answer: the harness' last words and the log, exit 3; the other benchmark has its figure."""
     suite_files.gsm8k(tmp_path / "data")
