@@ -151,8 +151,10 @@ class Run:
     def state(self, table: str, spec: dict[str, Any], inputs: dict[str, Any], made: Path) -> str:
         """`missing` (a file gone or damaged, too), `done`, `stale` (inputs differ) or `drift` (the spec does)."""
         entry = self.record.get(table)
-        if entry is None or not made.exists() or not all(
-            whole(self.path / name, size) for name, size in entry.files.items()
+        if (
+            entry is None
+            or not made.exists()
+            or not all(whole(self.path / name, size) for name, size in entry.files.items())
         ):
             return "missing"
         if entry.spec != spec:
