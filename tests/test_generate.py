@@ -89,7 +89,7 @@ def test_an_added_rung_generates_only_itself(tmp_path: Path):
     assert found == {("strong", "weak"), ("weak", "weakest")}
 
 
-@pytest.mark.parametrize("how", ["more rows in the pool", "a higher limit"])
+@pytest.mark.parametrize("how", ["more rows in the pool", pytest.param("a higher limit", marks=pytest.mark.slow)])
 def test_twenty_added_prompts_generate_only_themselves(tmp_path: Path, how: str):
     """A grown pool or limit is no drift: what is there stays, the rest is asked for."""
     project = Project(tmp_path, prompts=40 if how == "more rows in the pool" else 90)
@@ -124,7 +124,10 @@ def test_more_samples_generate_only_the_new_ones(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("section", "value", "address"),
-    [("pair", {"control": "reversed"}, "pair.control"), ("filter", {"rules": []}, "filter.rules")],
+    [
+        pytest.param("pair", {"control": "reversed"}, "pair.control", marks=pytest.mark.slow),
+        ("filter", {"rules": []}, "filter.rules"),
+    ],
 )
 def test_another_pair_or_filter_section_is_refused_then_rebuilt_without_a_request(
     tmp_path: Path, section: str, value: dict[str, object], address: str
@@ -381,7 +384,11 @@ def test_a_part_made_anew_with_other_text_makes_everything_after_it_anew(tmp_pat
     "damage", ["removed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("emptied", "cut"))]
 )
 @pytest.mark.parametrize(
-    "file", ["dataset/data/default/train-00000-of-00001.parquet", "dataset/README.md", "prompts.parquet"]
+    "file",
+    [
+        "dataset/data/default/train-00000-of-00001.parquet",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("dataset/README.md", "prompts.parquet")),
+    ],
 )
 def test_a_damaged_file_of_a_finished_table_is_made_anew(tmp_path: Path, file: str, damage: str):
     """The record knows the size of what it speaks of; nothing is generated for it."""
@@ -400,7 +407,7 @@ def test_a_damaged_file_of_a_finished_table_is_made_anew(tmp_path: Path, file: s
     assert project.requests() == {"a": 12, "b": 12}
 
 
-@pytest.mark.parametrize("loss", ["removed", "emptied"])
+@pytest.mark.parametrize("loss", ["removed", pytest.param("emptied", marks=pytest.mark.slow)])
 def test_a_lost_record_costs_no_response(tmp_path: Path, loss: str):
     """The parts know what made them: with a new record the run goes on, and asks for nothing."""
     project = Project(tmp_path, prompts=12)
@@ -427,6 +434,7 @@ def test_pair_alone_refuses_responses_that_were_lost_since(tmp_path: Path):
     assert "deltadata generate recipe.yaml" in project.run("pair", "recipe.yaml", code=2)
 
 
+@pytest.mark.slow
 def test_overlap_may_come_and_go(tmp_path: Path):
     """A runtime setting is no drift, even where it decides what a part is."""
     project = Project(tmp_path)

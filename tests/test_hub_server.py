@@ -23,6 +23,8 @@ import pytest
 from hub_card import card, card_errors
 from hub_server import Fault, Hub, client_env, serving
 
+pytestmark = pytest.mark.slow  # the double itself; what rests on it is tested every time
+
 CLIENT = """
 import json, os, sys
 out, sys.stdout = sys.stdout, sys.stderr

@@ -259,6 +259,7 @@ def scored_project(folder: Path, prompts: int, check: Any, **scripted: Any) -> P
     return project
 
 
+@pytest.mark.slow
 def test_kills_while_scoring_change_nothing(tmp_path: Path) -> None:
     """kill -9 in the middle of scoring, three times, then the same command: equal tables, finished parts kept."""
     check = [{"kind": "repetition", "at_most": 0.5}, {"kind": "include", "any": ["river green bread light"]}] * 4

@@ -209,6 +209,7 @@ def test_sft_trains_on_the_chosen_answers_of_the_same_prompts(tmp_path: Path, pl
     assert len(losses) == 8 and losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_a_lora_adapter_is_trained_and_the_base_is_not(tmp_path: Path, place: Path) -> None:
     pytest.importorskip("peft")
     told = asked(
