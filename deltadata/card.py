@@ -22,6 +22,7 @@ from deltadata.markdown import inert
 from deltadata.pair import measures
 from deltadata.provenance import extras, pool_facts, rung_facts, scorer_facts, shown, sources
 from deltadata.recipe import Recipe
+from deltadata.scorer_sections import ByModel, Imported
 from deltadata.sections import ByScore
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, REJECTED, fingerprint, measured, of
 from deltadata.templates import folder
@@ -120,7 +121,10 @@ def licences(recipe: Recipe, record: Mapping[str, Any]) -> list[Found]:
         name = str(rung.model or rung.responses)
         parts.append(Part(where, GENERATOR, name, rung.license, record[where].facts.get("license")))
     for score in recipe.score:
-        if score.scores:
+        if isinstance(score, ByModel):
+            known = record[where := tables.scores_name(score.name)].facts.get("license")
+            parts.append(Part(where, JUDGE, score.model, score.license, known))
+        elif isinstance(score, Imported):
             parts.append(Part(tables.scores_name(score.name), JUDGE, score.scores, score.license))
     return judged(parts)
 

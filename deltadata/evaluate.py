@@ -33,7 +33,9 @@ from deltadata.eval_models import Both
 from deltadata.generate import RUNTIME_KEYS
 from deltadata.parquet import groups, open_parquet
 from deltadata.scored import CHARACTERS
-from deltadata.scorers import Scorer, open_scorer
+from deltadata.scorer_sections import Checks
+from deltadata.scorers import Scorer
+from deltadata.scorers.checks import Checks as ByChecks
 from deltadata.screen import Screen
 from deltadata.sections import Generate, Sampling
 from deltadata.tables import DELTA, PROMPT, PROMPT_ID, SIDES, TOKENS, delta
@@ -230,6 +232,6 @@ def _fresh(
 def _checks(made: recipe.Recipe | None) -> Scorer | None:
     """The recipe's scorer of checks, if it has one."""
     for one in made.score if made else []:
-        if one.name == fresh.CHECKS and not one.scores:
-            return open_scorer(one.name, form=one.form, column=one.column)
+        if isinstance(one, Checks):
+            return ByChecks(one.form, one.column)
     return None

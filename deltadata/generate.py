@@ -146,28 +146,29 @@ def _by_load(recipe: Recipe) -> list[list[Rung]]:
 
 
 def runtime_of(recipe: Recipe, rung: Rung) -> dict[str, Any]:
-    """The runtime keys of the rung's engine. `base_url` may be a mapping of rung names to addresses.
+    """The runtime keys of the rung's engine. `base_url` may be a mapping of the names of rungs and judges to addresses.
 
     Raises UserError for a key that no engine of this recipe takes.
     """
+    return runtime_for(recipe, rung.name, recipe.generate.engine_of(rung))
+
+
+def runtime_for(recipe: Recipe, name: str, engine: str) -> dict[str, Any]:
+    """The runtime keys of `engine`, for the rung or the scorer called `name`; raises as `runtime_of` does."""
     given = recipe.runtime.model_extra or {}
-    engine = recipe.generate.engine_of(rung)
     owned = {key for keys in RUNTIME_KEYS.values() for key in keys}
     if engine == "vllm":
         return {key: value for key, value in given.items() if key not in owned or key == "max_model_len"}
-    if "vllm" not in {recipe.generate.engine_of(each) for each in recipe.generate.rungs}:
+    if "vllm" not in recipe.engines():
         for key in given.keys() - owned:
             cure = did_you_mean(key, ["overlap", *RUNTIME_KEYS[engine]])
             raise UserError(f"the engine {engine} takes no such key", where=f"runtime.{key}", cure=cure)
     mine = {key: given[key] for key in RUNTIME_KEYS[engine] if key in given}
     if isinstance(mine.get("base_url"), dict):
-        if rung.name not in mine["base_url"]:
-            raise UserError(
-                f"no address for the rung {rung.name!r}",
-                where="runtime.base_url",
-                cure=f"add `{rung.name}: http://...`",
-            )
-        mine["base_url"] = mine["base_url"][rung.name]
+        if name not in mine["base_url"]:
+            cure = f"add `{name}: http://...`"
+            raise UserError(f"no address for {name!r}", where="runtime.base_url", cure=cure)
+        mine["base_url"] = mine["base_url"][name]
     return mine
 
 
@@ -177,7 +178,8 @@ def _load_and_answer(
     """Open the engine these rungs share and let each answer what is missing."""
     first = asks[0].rung
     engine_name = recipe.generate.engine_of(first)
-    model = _model(first, progress)
+    fetch(str(first.model), progress)
+    model = Model(str(first.model), first.revision, first.dtype)
     log = run.path / "logs" / f"{first.name}.log"
     told = f" (its output: {log})" if engine_name in HOSTED else ""
     progress.note(f"loading {model.path} with {engine_name}{told}")
@@ -198,12 +200,11 @@ def _load_and_answer(
     return added
 
 
-def _model(rung: Rung, progress: Progress) -> Model:
-    """The rung's model, fetched and converted first when it is one of `deltadata models` and missing."""
-    path = Path(str(rung.model))
+def fetch(model: str, progress: Progress) -> None:
+    """Fetch and convert the model when it is one of `deltadata models` and missing."""
+    path = Path(model)
     if path.parent == Path("models") and path.name in models.KNOWN and not (path / "config.json").exists():
         models.fetch(path.name, path.parent, progress.note)
-    return Model(str(rung.model), rung.revision, rung.dtype)
 
 
 def _answer(

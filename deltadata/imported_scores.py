@@ -19,7 +19,7 @@ from deltadata.errors import UserError, did_you_mean
 from deltadata.parquet import open_parquet
 from deltadata.recipe import Recipe
 from deltadata.rows import LOOK_AHEAD, BadRow, Row, conversation, no_such_column, read_rows, resolve, text
-from deltadata.sections import Score
+from deltadata.scorer_sections import Imported
 from deltadata.tables import MODEL, PROMPT_ID, SAMPLE, SCORE, SCORER, SCORES
 
 _SCHEMA = {PROMPT_ID: pl.String, MODEL: pl.String, SAMPLE: pl.UInt32, SCORE: pl.Float64}
@@ -35,7 +35,7 @@ class ImportedScores(NamedTuple):
     stranger: str
 
 
-def imported_scores(asked: Score, recipe: Recipe, recipe_dir: Path, responses: pl.DataFrame) -> ImportedScores:
+def imported_scores(asked: Imported, recipe: Recipe, recipe_dir: Path, responses: pl.DataFrame) -> ImportedScores:
     """The file's scores of these responses (their keys), in its order; an empty score is null.
 
     Raises UserError for a column that is missing, a name that is no rung, a score that is no finite number, two scores
@@ -78,7 +78,7 @@ def _known(rows: pl.DataFrame, responses: pl.DataFrame) -> pl.Series:
     )
 
 
-def _at_once(asked: Score, recipe_dir: Path) -> pl.DataFrame | None:
+def _at_once(asked: Imported, recipe_dir: Path) -> pl.DataFrame | None:
     """The rows of a parquet file of ids, names and finite numbers; None for any other, which is read row by row."""
     if asked.prompt != PROMPT_ID or not str(asked.scores).endswith(".parquet"):
         return None
@@ -97,7 +97,7 @@ def _at_once(asked: Score, recipe_dir: Path) -> pl.DataFrame | None:
     return rows.select(PROMPT_ID, MODEL, pl.lit(0, pl.UInt32).alias(SAMPLE), score)
 
 
-def _one_by_one(asked: Score, recipe_dir: Path) -> pl.DataFrame:
+def _one_by_one(asked: Imported, recipe_dir: Path) -> pl.DataFrame:
     """The rows of any file. Raises UserError with the place of the first that cannot be used."""
     columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA}
     for row in _rows(asked, recipe_dir):
@@ -112,11 +112,11 @@ def _one_by_one(asked: Score, recipe_dir: Path) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=_SCHEMA)
 
 
-def _rows(asked: Score, recipe_dir: Path) -> Iterator[Row]:
+def _rows(asked: Imported, recipe_dir: Path) -> Iterator[Row]:
     return read_rows(str(asked.scores), recipe_dir, [asked.prompt, asked.model, asked.score, SAMPLE])
 
 
-def refuse_columns(asked: Score, recipe_dir: Path) -> None:
+def refuse_columns(asked: Imported, recipe_dir: Path) -> None:
     """Raises UserError when a column that is needed is in none of the first LOOK_AHEAD rows."""
     first = [row.value for row in islice(_rows(asked, recipe_dir), LOOK_AHEAD) if row.value is not None]
     known = {name for value in first for name in value}
@@ -126,12 +126,12 @@ def refuse_columns(asked: Score, recipe_dir: Path) -> None:
             raise no_such_column(column, str(asked.scores), recipe_dir, f"scorer {asked.name!r}", ids)
 
 
-def _place(asked: Score, recipe_dir: Path, number: int) -> str:
+def _place(asked: Imported, recipe_dir: Path, number: int) -> str:
     """Where a row stands; only asked for to tell of it."""
     return next(islice(_rows(asked, recipe_dir), number, None)).where
 
 
-def _score(row: Row, asked: Score) -> tuple[str, str, int, float | None]:
+def _score(row: Row, asked: Imported) -> tuple[str, str, int, float | None]:
     """A row's prompt_id, name, sample and score. Raises BadRow."""
     if row.value is None:
         raise BadRow(row.problem)
@@ -167,7 +167,7 @@ def _number(given: Any, column: str) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _refuse_names(asked: Score, recipe_dir: Path, rows: pl.DataFrame, rungs: dict[str, str | None]) -> None:
+def _refuse_names(asked: Imported, recipe_dir: Path, rows: pl.DataFrame, rungs: dict[str, str | None]) -> None:
     """Raises UserError with the names that are no rung's, all at once."""
     names = rows.unique(MODEL, keep="first", maintain_order=True).select(MODEL, _PLACE).rows()
     nobody = [(name, place) for name, place in names if name not in rungs]
@@ -187,7 +187,7 @@ def _refuse_names(asked: Score, recipe_dir: Path, rows: pl.DataFrame, rungs: dic
     )
 
 
-def _refuse_twice(asked: Score, recipe_dir: Path, matched: pl.DataFrame) -> None:
+def _refuse_twice(asked: Imported, recipe_dir: Path, matched: pl.DataFrame) -> None:
     """Raises UserError with both places of the first response that has two scores."""
     twice = matched.filter(~pl.struct(tables.id_number(), SAMPLE).is_first_distinct())
     if twice.is_empty():
@@ -210,7 +210,7 @@ def _other_samples(rows: pl.DataFrame, responses: pl.DataFrame, rungs: dict[str,
     return not named.select(key).join(there, on=[PROMPT_ID, MODEL], how="semi").is_empty()
 
 
-def _nothing(asked: Score, counts: dict[str, int], stranger: str, other_samples: bool) -> UserError:
+def _nothing(asked: Imported, counts: dict[str, int], stranger: str, other_samples: bool) -> UserError:
     """Why not one response has a score."""
     if counts["unmatched"]:
         what = f"scorer {asked.name!r}: none of its {counts['unmatched']} scores is of a response of this run"

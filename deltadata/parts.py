@@ -127,9 +127,8 @@ def spec_of(recipe: Recipe, rung: Rung, recipe_dir: Path) -> dict[str, Any]:
     }
     if not overlaps(recipe, rung):
         spec["part_rows"] = recipe.generate.part_rows
-    directory = Path(str(rung.model))
-    if spec["engine"] in ("vllm", "transformers") and directory.is_dir():
-        spec["model_files"] = _model_digest(directory)
+    if spec["engine"] in ("vllm", "transformers") and (files := model_files(str(rung.model))):
+        spec["model_files"] = files
     return spec
 
 
@@ -144,9 +143,14 @@ def same(old: dict[str, Any], new: dict[str, Any]) -> bool:
     return old.keys() ^ new.keys() <= loose and all(old[key] == new[key] for key in both)
 
 
-def _model_digest(directory: Path) -> str:
-    """Names and sizes of all files, and what the small ones say: notices other weights under an old name."""
-    told = hashlib.sha256()
+def model_files(model: str) -> str | None:
+    """Names and sizes of all files, and what the small ones say: notices other weights under an old name.
+
+    None where the model is no directory.
+    """
+    directory, told = Path(model), hashlib.sha256()
+    if not directory.is_dir():
+        return None
     for path in sorted(p for p in directory.rglob("*") if p.is_file() and p.name != NOTE):
         told.update(f"{path.relative_to(directory)} {path.stat().st_size}\n".encode())
         if path.suffix in (".json", ".jinja", ".txt"):

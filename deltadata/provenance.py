@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from deltadata.recipe import Recipe
-from deltadata.sections import Rung, Score
+from deltadata.scorer_sections import Checks, Imported, Score
+from deltadata.sections import Rung
 
 HUB = "https://huggingface.co"
 ENGINES = ("vllm", "transformers", "server")  # each has an extra of its name; the first two take models from the Hub
@@ -83,7 +84,9 @@ def _template(rung: Rung, told: Tree) -> str:
 
 def scorer_facts(score: Score, entry: Any) -> Tree:
     """What scored, how many answers, and the mean score of each rung."""
-    source = f"scores from {Path(score.scores).name}" if score.scores else "verifiable checks that the prompts carry"
+    source = "verifiable checks that the prompts carry"
+    if isinstance(score, Imported):
+        source = f"scores from {Path(score.scores).name}"
     means = {rung["model"]: rung["mean"] for rung in entry.facts["rungs"]}
     return {"name": score.name, "source": source, "graded": entry.rows, "of": entry.facts["responses"], "means": means}
 
@@ -105,6 +108,6 @@ def extras(recipe: Recipe) -> str:
     used = {recipe.generate.engine_of(rung) for rung in recipe.generate.rungs if rung.model}
     found = [engine for engine in ENGINES if engine in used]
     found += ["hub"] if sources(recipe) else []
-    found += ["checks"] if any(not score.scores for score in recipe.score) else []
+    found += ["checks"] if any(isinstance(score, Checks) for score in recipe.score) else []
     found += ["dedup"] if recipe.collect.dedup == "near" else []
     return ",".join([*found, "report"])

@@ -30,6 +30,7 @@ from deltadata.job import DATASET, PROMPTS, Job
 from deltadata.parquet import Writer, groups, write_table, writing
 from deltadata.publish import RECIPE
 from deltadata.recipe import Recipe, dump, load
+from deltadata.scorer_sections import ByModel, Imported
 from deltadata.sections import Collect, Pool
 from deltadata.store import RECORD, open_run, replacing
 from deltadata.tables import MODEL, POOL, PROMPT, PROMPT_ID, SAMPLE, SCORE
@@ -94,7 +95,7 @@ def _local(recipe: Recipe, record: dict[str, Any]) -> Recipe:
     tree["collect"] = Collect(pools=pools, dedup="none").model_dump(mode="json")
     tree["score"] = [
         {"name": asked.name, "scores": f"{PULLED}/scores/{asked.name}.parquet", "prompt": PROMPT_ID}
-        | ({"license": asked.license} if asked.license else {})
+        | ({"license": asked.license} if isinstance(asked, ByModel | Imported) and asked.license else {})
         for asked in recipe.score
     ]
     found = Recipe.model_validate(tree)

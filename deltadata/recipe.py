@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from deltadata import strict
 from deltadata.errors import UserError, did_you_mean
+from deltadata.scorer_sections import ByModel, Combined, Imported, Score
 from deltadata.sections import (
     ByScore,
     Collect,
@@ -26,7 +27,6 @@ from deltadata.sections import (
     Push,
     Rung,
     Runtime,
-    Score,
     Section,
     Train,
 )
@@ -78,7 +78,9 @@ class Recipe(Section):
     def _names_of_scores(self, rungs: list[str]) -> None:
         """What names a scorer, or a rung beside a scorer, exists."""
         for i, score in enumerate(self.score):
-            for theirs, ours in score.models.items():
+            if isinstance(score, Combined):
+                self._names_of_combined(i, score)
+            for theirs, ours in score.models.items() if isinstance(score, Imported) else ():
                 if ours is not None and ours not in rungs:
                     where = strict.at(f"score[{i}].models", theirs)
                     raise ValueError(f"{where}: no rung is called {ours!r}; {did_you_mean(ours, rungs)}")
@@ -96,6 +98,24 @@ class Recipe(Section):
                 raise ValueError(f"pair.pairings.weak.rungs: no rung is called {name!r}; {did_you_mean(name, rungs)}")
         if asked.weak and asked.candidates and asked.candidates < asked.weak.at_least:
             raise ValueError("pair.pairings.weak.at_least: is more than there are candidates; raise `candidates`")
+
+    def _names_of_combined(self, place: int, asked: Combined) -> None:
+        """What a combined scorer is made of stands above it."""
+        above = [score.name for score in self.score[:place]]
+        labels = [asked.labels] if asked.labels is not None else []
+        for key, name in [(f"of[{i}]", name) for i, name in enumerate(asked.of)] + [("labels", x) for x in labels]:
+            if name not in above:
+                cure = did_you_mean(name, above) if above else "put it below the scorers that it combines"
+                raise ValueError(f"score[{place}].{key}: no scorer above is called {name!r}; {cure}")
+
+    def engine_of(self, asked: ByModel) -> str:
+        """The engine of a scorer that asks a model."""
+        return asked.engine or self.generate.engine
+
+    def engines(self) -> set[str]:
+        """Every engine that generating and scoring use."""
+        scoring = {self.engine_of(asked) for asked in self.score if isinstance(asked, ByModel)}
+        return scoring | {self.generate.engine_of(rung) for rung in self.generate.rungs if rung.model}
 
     def rung(self, name: str) -> Rung:
         return next(rung for rung in self.generate.rungs if rung.name == name)

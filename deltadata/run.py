@@ -24,7 +24,7 @@ from deltadata.generate import drifts, generate
 from deltadata.job import DATASET, FILTER, PAIRS, PROMPTS, Job, drift, refuse_drift, settled
 from deltadata.nothing import no_prompt
 from deltadata.parquet import read_columns, writing
-from deltadata.sections import Score
+from deltadata.scorer_sections import Score
 from deltadata.store import changes, write_json
 from deltadata.tables import DROPPED_BY, POOL, PROMPT_ID, SIMILARITY, fingerprint
 
@@ -103,7 +103,7 @@ def run_generate(job: Job) -> bool:
 def run_score(job: Job) -> bool:
     """Responses to scores/. Returns whether anything was done."""
     job.need(PROMPTS, "collect")
-    score.refuse_early(job.run.path, job.recipe, job.recipe_dir)
+    score.refuse_early(job.run.path, job.recipe, job.recipe_dir, job.progress)
     ladder = _whole_ladder(job)
     return any([_run_scorer(job, asked, ladder) for asked in job.recipe.score])
 
@@ -112,11 +112,11 @@ def _run_scorer(job: Job, asked: Score, ladder: dict[str, parts.Parts]) -> bool:
     table, spec = tables.scores_name(asked.name), score.spec_of(asked)
     rungs = {name: of_rung.inputs for name, of_rung in ladder.items()}
     inputs = {"prompts": job.run.record[PROMPTS].fingerprint, "rungs": rungs}
-    inputs |= score.inputs_of(asked, job.recipe_dir)
+    inputs |= score.inputs_of(asked, job.recipe, job.recipe_dir, job.run.record)
     if settled(job, table, spec, inputs):
         return False
     began = time.monotonic()
-    found = score.score(job.run, job.recipe, job.recipe_dir, asked, ladder, job.progress)
+    found = score.score(job.run, job.recipe, job.recipe_dir, asked, ladder, job.progress, job.retry)
     files = sorted(job.made(table).glob("part-*.parquet"))  # a lost part must not pass for null scores
     job.run.finish(table, found.rows, time.monotonic() - began, spec, inputs, found.facts, files)
     return True
@@ -277,6 +277,6 @@ def run_all(job: Job) -> bool:
     if drifted and not job.overwrite:  # all of it at once, and before anything takes time
         job.run.refuse_drift(drifted)
     done = [run_collect(job)]
-    score.refuse_early(job.run.path, job.recipe, job.recipe_dir)
+    score.refuse_early(job.run.path, job.recipe, job.recipe_dir, job.progress)
     done += [run_generate(job), run_score(job), run_pair(job, also_filter=True), run_filter(job), publish.publish(job)]
     return any(done)

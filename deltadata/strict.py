@@ -8,11 +8,12 @@ What pydantic finds wrong in the result is told by address, with that place, and
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import reduce
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from deltadata.errors import UserError, did_you_mean
 
@@ -205,7 +206,7 @@ def _one(error: Any, model: type[BaseModel], tree: dict[str, Any]) -> tuple[str,
     loc = [*_parts(error["loc"], tree), *(error["loc"][-1:] if kind == "missing" else ())]
     address = reduce(at, loc, "")
     if kind == "extra_forbidden":
-        return address, "unknown key", did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))
+        return address, "unknown key", did_you_mean(str(loc[-1]), _fields_at(model, error["loc"][:-1]))
     if kind == "missing":
         return address, "is missing", f"add `{loc[-1]}:`"
     if kind in _SHAPES:
@@ -244,14 +245,27 @@ def _split_cure(said: str) -> tuple[str, str]:
     return what, cure if semicolon else "mend the recipe"
 
 
-def _fields_at(model: type[BaseModel], loc: list[Any]) -> list[str]:
-    """The keys that the section at `loc` takes."""
-    section: Any = model
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """The keys that the section at an error's location takes; of a union the branch that was tried."""
+    sections: list[tuple[str, Any]] = [("", model)]
     for part in loc:
         if isinstance(part, int):
             continue
-        kind = section.model_fields[part].annotation
-        section = next((a for a in [kind, *getattr(kind, "__args__", ())] if hasattr(a, "model_fields")), None)
-        if section is None:
+        branch = [section for tag, section in sections if tag == part]
+        if branch:
+            sections = [("", branch[0])]
+        elif part in sections[0][1].model_fields:
+            sections = list(_sections_in(sections[0][1].model_fields[part].annotation))
+        if not sections:
             return []
-    return list(section.model_fields)
+    return list(sections[0][1].model_fields)
+
+
+def _sections_in(annotation: Any, tag: str = "") -> Iterator[tuple[str, Any]]:
+    """Every section that an annotation allows, with its tag in a union."""
+    for told in getattr(annotation, "__metadata__", ()):
+        tag = told.tag if isinstance(told, Tag) else tag
+    if hasattr(annotation, "model_fields"):
+        yield tag, annotation
+    for inner in get_args(annotation):
+        yield from _sections_in(inner, tag)

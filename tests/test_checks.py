@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltadata.errors import UserError
-from deltadata.scorers import SCORERS, Asked, BadCheck, answers, constraints, counting, open_scorer
+from deltadata.scorers import Asked, BadCheck, answers, constraints, counting
+from deltadata.scorers.checks import Checks
 
 POOL = Path(__file__).parents[1] / "recipes" / "data" / "starter.jsonl"
 STARTER = [json.loads(line) for line in POOL.read_text(encoding="utf-8").splitlines()]
@@ -27,13 +28,13 @@ CHECKED = [row for row in STARTER if "check" in row]
 def scores(carried: Any, *responses: str, form: str = "auto", column: str = "check") -> list[float | None]:
     """The scores of responses to one prompt that carries this in the column `check`."""
     asked = Asked([{"role": "user", "content": "?"}], {"check": carried})
-    return list(open_scorer("checks", form=form, column=column).score([asked] * len(responses), responses))
+    return list(Checks(form=form, column=column).score([asked] * len(responses), responses))
 
 
 def refusal(carried: Any, form: str = "auto") -> str:
     """What is said of a prompt that carries this."""
     with pytest.raises(BadCheck) as met:
-        open_scorer("checks", form=form).refuse(Asked([], {"check": carried}))
+        Checks(form=form).refuse(Asked([], {"check": carried}))
     return str(met.value)
 
 
@@ -172,13 +173,13 @@ def test_nothing_to_grade_has_no_score(form: str) -> None:
     """Without the column, or with null, an empty list or text in it, a response is not graded, and not refused."""
     for carried in (None, [], ""):
         assert scores(carried, "a", form=form) == [None]
-    assert list(open_scorer("checks", form=form).score([Asked([], {})], ["a"])) == [None]
+    assert list(Checks(form=form).score([Asked([], {})], ["a"])) == [None]
 
 
 def test_graded_and_ungraded_prompts_mix() -> None:
     """One number per response in the order of the prompts, from lazy inputs, and from another column."""
     asked = [Asked([], meta) for meta in ({"answer": 4}, {}, {"answer": [{"kind": "case", "of": "upper"}]})]
-    scorer = open_scorer("checks", column="answer")
+    scorer = Checks(column="answer")
     assert list(scorer.score(iter(asked), iter(["4", "5", "A"]))) == [1.0, None, 1.0]
     assert scorer.facts == {"scorer": "checks", "form": "auto", "column": "answer", "py3langid": version("py3langid")}
 
@@ -187,7 +188,7 @@ def test_every_prompt_has_its_response() -> None:
     """More prompts than responses, or fewer, are an error and not lost."""
     for prompts, responses in ((1, 2), (2, 1)):
         with pytest.raises(ValueError, match=r"shorter|longer"):
-            list(open_scorer("checks").score([Asked([], {})] * prompts, ["a"] * responses))
+            list(Checks().score([Asked([], {})] * prompts, ["a"] * responses))
 
 
 # reference, answers that are it, answers that are not
@@ -384,27 +385,23 @@ def test_a_check_that_does_not_fit_its_form_is_refused(carried: Any, form: str, 
 
 def test_a_reference_may_be_the_name_of_a_constraint_where_the_form_says_so() -> None:
     """`number` is an answer like any other under `form: final_answer`."""
-    (score,) = open_scorer("checks", form="final_answer").score([Asked([], {"check": "number"})], ["A number."])
+    (score,) = Checks(form="final_answer").score([Asked([], {"check": "number"})], ["A number."])
     assert score == 0.0
-    (score,) = open_scorer("checks", form="final_answer").score([Asked([], {"check": "number"})], ["number"])
+    (score,) = Checks(form="final_answer").score([Asked([], {"check": "number"})], ["number"])
     assert score == 1.0
 
 
 def test_a_good_check_is_not_refused() -> None:
     """Nothing is said of the starter pool's prompts, checked or not."""
-    scorer = open_scorer("checks")
+    scorer = Checks()
     for row in STARTER:
         scorer.refuse(Asked([], row))
 
 
-def test_a_scorer_or_form_that_does_not_exist_is_refused() -> None:
+def test_a_form_that_does_not_exist_is_refused() -> None:
     """With the name that was meant."""
-    assert SCORERS == ("checks",)
     with pytest.raises(UserError) as met:
-        open_scorer("check")
-    assert (met.value.what, met.value.cure) == ("no scorer is called 'check'", "did you mean 'checks'?")
-    with pytest.raises(UserError) as met:
-        open_scorer("checks", form="choices")
+        Checks(form="choices")
     assert (met.value.what, met.value.cure) == ("no form is called 'choices'", "did you mean 'choice'?")
 
 
@@ -413,9 +410,7 @@ def test_many_gradings_take_seconds() -> None:
     asked = [Asked([], row) for row in CHECKED if all(one["kind"] != "language" for one in row["check"])]
     rounds = 20_000 // len(asked) + 1
     start = time.perf_counter()
-    done = list(
-        open_scorer("checks").score(asked * rounds, [row["check"][0]["kind"] for row in CHECKED[: len(asked)]] * rounds)
-    )
+    done = list(Checks().score(asked * rounds, [row["check"][0]["kind"] for row in CHECKED[: len(asked)]] * rounds))
     assert len(done) >= 20_000
     assert time.perf_counter() - start < 30
 

@@ -16,7 +16,7 @@ from trainings_by_hand import Heard, say
 
 from deltadata import fresh
 from deltadata.errors import UserError
-from deltadata.scorers import open_scorer
+from deltadata.scorers.checks import Checks
 from deltadata.student import Student, open_student
 
 
@@ -36,7 +36,7 @@ def test_checks_and_shifts_are_paired_by_prompt() -> None:
     held = prompts(3, check="4")
     student = answers(["the answer is 4", "it is 5, I think", None])
     reference = answers(["4", "6", "4"], finish_reason=["stop", "length", "stop"])
-    told = fresh.shifts(held, student, reference, open_scorer("checks"), 0)
+    told = fresh.shifts(held, student, reference, Checks(), 0)
     checks = told["shifts"]["checks"]
     assert (checks["n"], checks["student"], checks["reference"], checks["difference"]) == (2, 0.5, 0.5, 0.0)
     tokens = told["shifts"]["tokens"]
@@ -50,7 +50,7 @@ def test_repetition_and_refusal_shift() -> None:
     """A loop and a refusal are seen; without checks none are told."""
     loop = "so it goes on " * 10
     told = fresh.shifts(
-        prompts(2), answers([loop, "I cannot assist with that."]), answers(["a b c d", "yes"]), open_scorer("checks"), 0
+        prompts(2), answers([loop, "I cannot assist with that."]), answers(["a b c d", "yes"]), Checks(), 0
     )["shifts"]
     assert "checks" not in told
     assert told["repetition"]["student"] == pytest.approx(

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from deltadata.scorers import Asked, BadCheck, open_scorer
+from deltadata.scorers import Asked, BadCheck
+from deltadata.scorers.checks import Checks
 from deltadata.scorers.ifeval import INSTRUCTIONS, instruction
 
 # id, arguments, an answer that follows it, one that just does not
@@ -162,13 +163,13 @@ def test_the_score_is_the_share_of_instructions_followed(form: str) -> None:
     three = ("length_constraints:number_words", {"num_words": 3.0, "relation": "at least"})
     asked = row(commas, three, ("detectable_format:title", None), ("startend:quotation", {}))
     responses = ["one two three", "<<one two three>>", '"<<one>> two three"', "one, two", " \n"]
-    assert list(open_scorer("checks", form=form).score([asked] * 5, responses)) == [0.5, 0.75, 1.0, 0.0, 0.0]
+    assert list(Checks(form=form).score([asked] * 5, responses)) == [0.5, 0.75, 1.0, 0.0, 0.0]
 
 
 def test_an_instruction_is_a_constraint_too() -> None:
     """A check can hold an IFEval id among its own constraints."""
     check = [{"kind": "ifeval", "id": "punctuation:no_comma"}, {"kind": "starts_with", "text": "Tea"}]
-    assert list(open_scorer("checks").score([Asked([], {"check": check})], ["Tea, milk"])) == [0.5]
+    assert list(Checks().score([Asked([], {"check": check})], ["Tea, milk"])) == [0.5]
 
 
 BAD = [
@@ -206,13 +207,13 @@ BAD = [
 def test_a_mistaken_instruction_is_refused_before_any_response(asked: Asked, said: str) -> None:
     """With a sentence that says what to mend."""
     with pytest.raises(BadCheck) as met:
-        open_scorer("checks", form="ifeval").refuse(asked)
+        Checks(form="ifeval").refuse(asked)
     assert str(met.value).startswith(said)
 
 
 def test_without_instructions_there_is_nothing_to_grade() -> None:
     """Columns that are missing, null or empty give no score."""
     asked = [Asked([], meta) for meta in ({}, {"instruction_id_list": None}, {"instruction_id_list": [], "kwargs": []})]
-    assert list(open_scorer("checks", form="ifeval").score(asked, ["Tea."] * 3)) == [None] * 3
+    assert list(Checks(form="ifeval").score(asked, ["Tea."] * 3)) == [None] * 3
     no_kwargs = Asked([], {"instruction_id_list": ["punctuation:no_comma"]})
-    assert list(open_scorer("checks").score([no_kwargs], ["Tea."])) == [1.0]
+    assert list(Checks().score([no_kwargs], ["Tea."])) == [1.0]

@@ -23,7 +23,7 @@ from deltadata.errors import UserError
 from deltadata.imported_scores import ImportedScores, imported_scores
 from deltadata.job import Job
 from deltadata.recipe import Recipe
-from deltadata.sections import Score
+from deltadata.scorer_sections import Imported
 from deltadata.store import open_run, read_record
 
 Row = dict[str, Any]
@@ -64,7 +64,7 @@ def write(path: Path, rows: list[Row]) -> None:
 def read(folder: Path, rows: list[Row], ending: str = "jsonl", **fields: Any) -> ImportedScores:
     """What these rows give for the ladder above."""
     write(folder / f"judge.{ending}", rows)
-    asked = Score.model_validate({"name": "judge", "scores": f"judge.{ending}"} | fields)
+    asked = Imported.model_validate({"name": "judge", "scores": f"judge.{ending}"} | fields)
     return imported_scores(asked, recipe(["strong", "weak"]), folder, KEYS)
 
 
@@ -266,7 +266,7 @@ def test_a_missing_column_is_refused_with_the_near_one(tmp_path: Path, ending: s
 def test_a_row_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """A file of scores has no bad rows to be put aside: a lost score would look like an unknown one."""
     (tmp_path / "judge.jsonl").write_text(json.dumps(row("hi", "weak", 1.0)) + "\n{broken\n")
-    asked = Score.model_validate({"name": "judge", "scores": "judge.jsonl"})
+    asked = Imported.model_validate({"name": "judge", "scores": "judge.jsonl"})
     with pytest.raises(UserError, match="scorer 'judge': not JSON") as met:
         imported_scores(asked, recipe(["strong", "weak"]), tmp_path, KEYS)
     assert str(met.value.where).endswith("judge.jsonl:2")
@@ -409,7 +409,7 @@ def test_a_damaged_file_of_scores_is_not_ours_to_make_anew(tmp_path: Path) -> No
     write(tmp_path / "judge.parquet", [{"prompt_id": IDS["hi"], "model": "weak", "score": 1.0}])
     whole = (tmp_path / "judge.parquet").read_bytes()
     (tmp_path / "judge.parquet").write_bytes(whole[: len(whole) // 2])
-    asked = Score.model_validate({"name": "judge", "scores": "judge.parquet", "prompt": "prompt_id"})
+    asked = Imported.model_validate({"name": "judge", "scores": "judge.parquet", "prompt": "prompt_id"})
     with pytest.raises(UserError, match="damaged") as met:
         imported_scores(asked, recipe(["strong", "weak"]), tmp_path, KEYS)
     assert met.value.cure == "fetch or write the file again"

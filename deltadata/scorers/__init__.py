@@ -2,14 +2,18 @@
 
 A scorer has two methods: `refuse` looks at a prompt before any response exists, `score` gives the numbers. Its `facts`
 are what the record and the card say of it. To add one, write its module here and name it in `open_scorer`.
+
+A judge and a combined scorer are none: one keeps what it was told (`judgements`), the other has no text (`combine`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Iterator, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-from deltadata.errors import UserError, did_you_mean
-from deltadata.sections import SCORERS
+from deltadata.scorer_sections import Checks, LogProb, RewardModel
 
 
 class Asked(NamedTuple):
@@ -24,9 +28,15 @@ class BadCheck(ValueError):
 
 
 class Scorer(Protocol):
-    """Two methods. `facts` are JSON values: the settings, and the versions of what changes the numbers."""
+    """Two methods. `facts` are JSON values: the settings, and the versions of what changes the numbers.
+
+    `reads_meta`: whether the columns that a pool keeps are part of what is scored. `notes` counts what a person should
+    know of the responses scored since it was last emptied: those without a score by reason, those that were cut.
+    """
 
     facts: dict[str, Any]
+    reads_meta: bool
+    notes: dict[str, int]
 
     def refuse(self, asked: Asked) -> None:
         """Nothing for a prompt that can be scored, or that holds nothing to score.
@@ -43,12 +53,20 @@ class Scorer(Protocol):
         ...
 
 
-def open_scorer(name: str, **settings: Any) -> Scorer:
-    """The scorer called `name`; `settings` are the keyword arguments of its class. Raises UserError."""
-    match name:
-        case "checks":
-            from deltadata.scorers.checks import Checks
+def open_scorer(
+    asked: Checks | RewardModel | LogProb, log: Path | None = None, runtime: dict[str, Any] | None = None
+) -> AbstractContextManager[Scorer]:
+    """The scorer that a recipe asks for. A model is loaded when the first number is asked for, in a child process.
 
-            return Checks(**settings)
-        case _:
-            raise UserError(f"no scorer is called {name!r}", cure=did_you_mean(name, SCORERS))
+    `log` is where that child's output goes, `runtime` what its engine is given. Raises UserError for what is known to
+    be wrong before: a package that is missing, a model that is none.
+    """
+    match asked:
+        case Checks():
+            from deltadata.scorers.checks import Checks as ByChecks
+
+            return nullcontext(ByChecks(asked.form, asked.column))
+        case RewardModel() | LogProb():
+            from deltadata.scorers.forward import opened
+
+            return opened(asked, runtime or {}, log)

@@ -33,11 +33,14 @@ REMEMBERED = 4096  # prompts; responses to one prompt come near each other
 class Checks:
     """The scorer `checks`. Raises UserError for an unknown form."""
 
+    reads_meta = True
+
     def __init__(self, form: str = "auto", column: str = "check") -> None:
         if form not in get_args(Form):
             raise UserError(f"no form is called {form!r}", where="score", cure=did_you_mean(form, get_args(Form)))
         self.column = column
         self.form: str = form
+        self.notes: dict[str, int] = {}
         self.facts: dict[str, Any] = {"scorer": "checks", "form": form, "column": column, "py3langid": _installed()}
 
     def refuse(self, asked: Asked) -> None:
