@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RECIPE ?= recipes/quickstart.yaml
 RUN ?= runs/$(basename $(notdir $(RECIPE)))
 BIN := .venv/bin
-BENCHES := generate server memory pairs report collect dedup packs train
+BENCHES := generate server memory pairs report collect dedup packs train score
 READY := .venv/.ready
 # Where torch's CPU builds are served, for machines whose pip does not find them by itself.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu

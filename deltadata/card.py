@@ -53,7 +53,11 @@ def facts(recipe: Recipe, record: Mapping[str, Any], written: Tree, told: Tree) 
         ],
         "control": recipe.pair.control,
         "by": asked if isinstance(asked, ByScore) else None,
-        "scorers": [scorer_facts(score, record[tables.scores_name(score.name)]) for score in recipe.score],
+        "scorers": [
+            scorer_facts(score, record[where], told, licence["of"].get(where))
+            for score in recipe.score
+            for where in [tables.scores_name(score.name)]
+        ],
         "pools": [
             pool_facts(pool, told, licence["of"][f"{tables.PROMPTS.name}/{pool['name']}"])
             for pool in prompts.facts["pools"]
@@ -110,7 +114,10 @@ def pairings(numbers: pl.DataFrame, names: list[str]) -> list[Tree]:
 
 
 def licences(recipe: Recipe, record: Mapping[str, Any]) -> list[Found]:
-    """The licence of every part of the dataset: pools, rungs, and the scorers whose scores came in a file."""
+    """The licence of every part of the dataset: pools, rungs, and the scorers that are models or files.
+
+    Verifiable checks and combined scores are made here, of parts that have their licence: they are no parts.
+    """
     pools = zip(recipe.collect.pools, record[tables.PROMPTS.name].facts["pools"], strict=True)
     parts = [
         Part(f"{tables.PROMPTS.name}/{pool.name}", SOURCE, pool.path, pool.license, told.get("license"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deltadata.cli_validate import validate
 from deltadata.ends import ended
 from deltadata.errors import OutsideError, UserError, did_you_mean
 
@@ -313,6 +314,9 @@ def explain(
     from deltadata.show import explain
 
     Screen().blocks(explain(run, prompt_id))
+
+
+app.command()(validate)
 
 
 pack = typer.Typer(

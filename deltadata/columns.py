@@ -30,6 +30,10 @@ _MEANINGS = {
     tables.PROMPT_TOKENS: "tokens of the prompt, as the engine counted",
     tables.RESPONSE_TOKENS: "tokens of the answer, as the engine counted",
     tables.SIMILARITY: "how alike the two texts are, 0 to 1: symmetric, so no delta",
+    tables.PREFERENCE_TYPE: "what says that `chosen` is better: "
+    f"`{tables.BY_ORDER}` of the rungs, `{tables.BY_SCORE}`, or `{tables.BY_BOTH}`",
+    tables.SOFT_LABEL: "share of the scorers under `pair.soft_label` that prefer `chosen`, a tie counting half; "
+    "null where none knows",
 } | {of(side, column): text.format(side=side) for side in SIDES for column, text in _SIDE.items()}
 
 _DELTAS = {

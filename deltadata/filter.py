@@ -17,9 +17,10 @@ import polars as pl
 from deltadata import measure, pair, tables
 from deltadata.asked import numbered, read
 from deltadata.errors import UserError, did_you_mean
+from deltadata.mixed import CONTRADICTED
 from deltadata.recipe import Recipe
 from deltadata.rules import ALWAYS, RULES, Choose, Keeps
-from deltadata.tables import DROPPED_BY, MESSAGES, PAIR_KEY, SIDES, delta, empty, of, pairs
+from deltadata.tables import DROPPED_BY, MESSAGES, PAIR_KEY, SIDES, SOFT_LABEL, delta, empty, of
 
 RESPONSE_RATIO = "response_ratio"
 WHERE = "where"
@@ -57,8 +58,20 @@ def rules(recipe: Recipe) -> list[Rule]:
 
     own = [read(rule, f"filter.rules[{i}]", RULES, check) for i, rule in enumerate(recipe.filter.rules)]
     given = [read(name, "", RULES) for name in ALWAYS if name not in [rule.name for rule in own]]
+    for i, rule in enumerate(own):
+        _refuse_without(recipe, Rule(rule.name, rule.made), f"filter.rules[{i}]")
     found = [Rule(rule.name, rule.made, recipe.seed) for rule in numbered([*given, *own])]
     return [*found, *([_read_where(recipe)] if recipe.filter.where else [])]
+
+
+def _refuse_without(recipe: Recipe, rule: Rule, where: str) -> None:
+    """Raises UserError for a rule over a column that this recipe's pairs have not."""
+    if SOFT_LABEL in rule.inputs and not recipe.pair.soft_label:
+        cure = "add `pair: {soft_label: [SCORER, ...]}`"
+        raise UserError(f"{rule.name}: pairs have no soft label in this recipe", where=where, cure=cure)
+    if CONTRADICTED in rule.inputs and not recipe.pair.also:
+        cure = "leave it out, or add pairs by score as well: `pair: {also: {by: SCORER}}`"
+        raise UserError(f"{rule.name}: all pairs are of one kind, and cannot contradict", where=where, cure=cure)
 
 
 def always(found: list[Rule]) -> list[Rule]:
@@ -74,7 +87,7 @@ def sides(found: list[Rule]) -> set[str]:
 
 def _where_columns(recipe: Recipe) -> pl.DataFrame:
     """What a `where` may name, on no rows: the pairs' columns but text, the ratio, and what is measured of a side."""
-    schema = pairs(pair.measures(recipe), []).schema
+    schema = pair.contract(recipe, []).schema
     frame = empty(tables.Table("", schema, (), ())).select(
         field.name for field in schema if field.type != MESSAGES and field.name != DROPPED_BY
     )

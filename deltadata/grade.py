@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Iterable, Iterator
+from itertools import count, tee
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from deltadata.parquet import TextColumn, groups, open_parquet, read_columns, wr
 from deltadata.scorers import Asked, Scorer
 from deltadata.tables import META, PROMPT, PROMPT_ID, RESPONSE, SCORE, SCORER, SCORES, fingerprint
 
-MADE_OF, NOTES = parts.DIGEST, b"deltadata.notes"
+MADE_OF, NOTES, FACTS = parts.DIGEST, b"deltadata.notes", parts.FACTS
 
 
 class Unit(NamedTuple):
@@ -36,6 +36,21 @@ class Unit(NamedTuple):
     made_of: str
 
 
+class Graded(NamedTuple):
+    """Of all parts: what the scorer noted, in sum, and what its engines said of themselves, different facts once."""
+
+    notes: dict[str, int]
+    made_by: list[dict[str, Any]]
+
+
+class Handed(NamedTuple):
+    """A unit that the scorer was given, the keys of its rows and their numbers; neither is there before it is taken."""
+
+    unit: Unit
+    keys: dict[str, list[Any]]
+    numbers: Iterator[float | None]
+
+
 def grade(
     home: Path,
     name: str,
@@ -45,11 +60,8 @@ def grade(
     ladder: dict[str, parts.Parts],
     rows: int | None,
     progress: Progress,
-) -> dict[str, int]:
-    """Score what has no part in `home` yet, `rows` responses a part (None: as they lie), and remove what is gone.
-
-    Returns what the scorer noted of all parts, in sum.
-    """
+) -> Graded:
+    """Score what has no part in `home` yet, `rows` responses a part (None: as they lie), and remove what is gone."""
     made = {footer(path)[0]: path for path in sorted(home.glob("part-*.parquet"))}
     free = (part for part in map(parts.NAME.format, count()) if not (home / part).exists())
     prompts = Prompts(prompts_file)
@@ -63,26 +75,31 @@ def grade(
         progress.rung(
             f"{name} of {rung}", sum(unit.rows for unit in units), sum(u.rows for u in units if u not in todo)
         )
-        for unit in todo:
-            scorer.notes.clear()
-            table = pa.concat_tables(_scored(group, name, scorer, prompts, progress) for group in _rows(unit))
-            place = home / next(free)
-            tables.check_rows(SCORES, pl.DataFrame(table), str(place))
-            write_table(place, table, {MADE_OF: unit.made_of, NOTES: json.dumps(scorer.notes)})
+        for handed in _one_ahead(_handed(unit, scorer, prompts) for unit in todo):
+            _write(home / next(free), name, handed, scorer, progress)
         progress.rung_done()
     for gone in made.keys() - wanted:
         made[gone].unlink()
+    return graded(home)
+
+
+def graded(home: Path) -> Graded:
+    """What the footers of all parts say."""
     notes: Counter[str] = Counter()
-    for path in home.glob("part-*.parquet"):
-        notes.update(footer(path)[1])
-    return dict(sorted(notes.items()))
+    made_by: list[dict[str, Any]] = []
+    for path in sorted(home.glob("part-*.parquet")):
+        _, noted, facts = footer(path)
+        notes.update(noted)
+        if facts and facts not in made_by:
+            made_by.append(facts)
+    return Graded(dict(sorted(notes.items())), made_by)
 
 
-def footer(path: Path) -> tuple[str, dict[str, int]]:
-    """What a part of scores was made of, and what its scorer noted."""
+def footer(path: Path) -> tuple[str, dict[str, int], dict[str, Any]]:
+    """What a part of scores was made of, what its scorer noted, and what its engine said of itself."""
     with open_parquet(path) as file:
         told = file.schema_arrow.metadata or {}
-    return told.get(MADE_OF, b"").decode(), json.loads(told.get(NOTES, b"{}"))
+    return told.get(MADE_OF, b"").decode(), json.loads(told.get(NOTES, b"{}")), json.loads(told.get(FACTS, b"{}"))
 
 
 def _units(
@@ -118,16 +135,44 @@ def _height(path: Path) -> int:
     return rows
 
 
-def _scored(group: pa.Table, name: str, scorer: Scorer, prompts: Prompts, progress: Progress) -> pa.Table:
-    """The scores of some responses; one that failed has none."""
-    answered = group.filter(group[RESPONSE].is_valid())
-    asked = prompts.asked(pl.Series(answered[PROMPT_ID]))
+def _handed(unit: Unit, scorer: Scorer, prompts: Prompts) -> Handed:
+    keys: dict[str, list[Any]] = {column: [] for column in tables.RESPONSES.key}
+    ours, theirs = tee(_answered(unit, prompts, keys))
+    return Handed(unit, keys, scorer.score((asked for asked, _ in ours), (text for _, text in theirs)))
+
+
+def _answered(unit: Unit, prompts: Prompts, keys: dict[str, list[Any]]) -> Iterator[tuple[Asked, str]]:
+    """Prompt and text of the unit's responses, their keys added to `keys`; one that failed has no score."""
+    for group in _rows(unit):
+        answered = group.filter(group[RESPONSE].is_valid())
+        for column, found in keys.items():
+            found += answered[column].to_pylist()
+        asked = prompts.asked(pl.Series(answered[PROMPT_ID]))
+        yield from zip(asked, (text.as_py() for text in answered[RESPONSE]), strict=True)
+
+
+def _one_ahead(all_handed: Iterable[Handed]) -> Iterator[Handed]:
+    """Each of them when the next one is handed over too, so that who scores does not wait for who writes."""
+    waiting = None
+    for handed in all_handed:
+        if waiting:
+            yield waiting
+        waiting = handed
+    if waiting:
+        yield waiting
+
+
+def _write(place: Path, name: str, handed: Handed, scorer: Scorer, progress: Progress) -> None:
+    """Take a unit's numbers and write its part."""
+    scorer.notes.clear()
     found = []
-    for number in scorer.score(asked, (text.as_py() for text in answered[RESPONSE])):
+    for number in handed.numbers:
         found.append(number)
         progress.advance(0, False)
-    keys = {column: answered[column].to_pylist() for column in tables.RESPONSES.key}
-    return tables.as_rows(SCORES, keys | {SCORER: [name] * len(found), SCORE: found})
+    table = tables.as_rows(SCORES, handed.keys | {SCORER: [name] * len(found), SCORE: found})
+    tables.check_rows(SCORES, pl.DataFrame(table), str(place))
+    told = {NOTES: json.dumps(scorer.notes), FACTS: json.dumps(scorer.engine_facts)}
+    write_table(place, table, {MADE_OF: handed.unit.made_of} | told)
 
 
 class Prompts:

@@ -3,7 +3,8 @@
     generate: {rungs: [{name: gemma-7b-it, responses: gemma-7b-it.json, prompt: instruction, response: output}]}
 
 `deltadata generate RECIPE` then reads that file instead of loading a model. Both known layouts are taken: a prompt and
-a text, or a conversation that ends with the response (one column for each model: the wide ladder).
+a text, or a conversation that ends with the response (one column for each model: the wide ladder). With `each:
+completions` the responses are items of a list in that column (see `nested`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pyarrow as pa
 from deltadata import tables
 from deltadata.errors import UserError
 from deltadata.layouts import answer
+from deltadata.nested import read_each
 from deltadata.rows import (
     LOOK_AHEAD,
     BadRow,
@@ -27,7 +29,6 @@ from deltadata.rows import (
     conversation,
     first_three,
     no_such_column,
-    read_rows,
     text,
 )
 from deltadata.sections import Rung
@@ -100,7 +101,8 @@ def _rows(rung: Rung, recipe_dir: Path) -> Iterator[Row]:
     needed = dict.fromkeys([*rung.select, rung.response])
     readable = 0
     answers = 0  # rows of which the prompt can be had
-    for row in read_rows(path, recipe_dir, [*needed, rung.prompt, tables.FINISH, *_TOKENS]):
+    whose = f"rung {rung.name!r}"
+    for row in read_each(path, recipe_dir, [*needed, rung.prompt, tables.FINISH, *_TOKENS], rung.each, whose):
         if row.value is not None:
             readable += 1
             needed = {name: None for name in needed if name not in row.value}
@@ -111,7 +113,8 @@ def _rows(rung: Rung, recipe_dir: Path) -> Iterator[Row]:
     for column in [*needed, *([] if answers else [rung.prompt])]:
         if readable:
             ids = tables.PROMPT_ID if column == rung.prompt else None
-            raise no_such_column(column, path, recipe_dir, f"rung {rung.name!r}", ids)
+            found = read_each(path, recipe_dir, None, rung.each)
+            raise no_such_column(column, path, recipe_dir, whose, ids, found)
 
 
 def _selected(row: Row, rung: Rung) -> bool:

@@ -1,11 +1,14 @@
 """Scores that already exist, by prompt, rung and sample.
 
 score: [{name: gpt4_turbo, scores: preferences.csv}]      # columns prompt or prompt_id, model, [sample,] score
+
+With `each: completions` they are items of a list in that column (see `nested`), beside the responses or not.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,14 +19,15 @@ import pyarrow as pa
 
 from deltadata import tables
 from deltadata.errors import UserError, did_you_mean
+from deltadata.nested import read_each
 from deltadata.parquet import open_parquet
 from deltadata.recipe import Recipe
-from deltadata.rows import LOOK_AHEAD, BadRow, Row, conversation, no_such_column, read_rows, resolve, text
+from deltadata.rows import LOOK_AHEAD, BadRow, Row, conversation, no_such_column, resolve, text
 from deltadata.scorer_sections import Imported
 from deltadata.tables import MODEL, PROMPT_ID, SAMPLE, SCORE, SCORER, SCORES
 
 _SCHEMA = {PROMPT_ID: pl.String, MODEL: pl.String, SAMPLE: pl.UInt32, SCORE: pl.Float64}
-_PLACE = "row"
+_PLACE, _NOT_GIVEN = "row", "N/A"
 
 
 class ImportedScores(NamedTuple):
@@ -42,7 +46,7 @@ def imported_scores(asked: Imported, recipe: Recipe, recipe_dir: Path, responses
     of one response, or when nothing matches.
     """
     rows = _at_once(asked, recipe_dir)
-    rows = (_one_by_one(asked, recipe_dir) if rows is None else rows).with_row_index(_PLACE)
+    rows = (_one_by_one(asked, recipe, recipe_dir) if rows is None else rows).with_row_index(_PLACE)
     rungs: dict[str, str | None] = {rung.name: rung.name for rung in recipe.generate.rungs}
     rungs |= asked.models
     _refuse_names(asked, recipe_dir, rows, rungs)
@@ -80,7 +84,7 @@ def _known(rows: pl.DataFrame, responses: pl.DataFrame) -> pl.Series:
 
 def _at_once(asked: Imported, recipe_dir: Path) -> pl.DataFrame | None:
     """The rows of a parquet file of ids, names and finite numbers; None for any other, which is read row by row."""
-    if asked.prompt != PROMPT_ID or not str(asked.scores).endswith(".parquet"):
+    if asked.each or asked.prompt != PROMPT_ID or not str(asked.scores).endswith(".parquet"):
         return None
     wanted = [PROMPT_ID, asked.model, asked.score]
     with open_parquet(resolve(str(asked.scores), recipe_dir), cure="fetch or write the file again") as file:
@@ -97,23 +101,37 @@ def _at_once(asked: Imported, recipe_dir: Path) -> pl.DataFrame | None:
     return rows.select(PROMPT_ID, MODEL, pl.lit(0, pl.UInt32).alias(SAMPLE), score)
 
 
-def _one_by_one(asked: Imported, recipe_dir: Path) -> pl.DataFrame:
+def _one_by_one(asked: Imported, recipe: Recipe, recipe_dir: Path) -> pl.DataFrame:
     """The rows of any file. Raises UserError with the place of the first that cannot be used."""
     columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA}
+    numbered, seen = _numbered(asked, recipe), Counter[tuple[str, str]]()
     for row in _rows(asked, recipe_dir):
         try:
             found = _score(row, asked)
         except BadRow as why:
             refuse_columns(asked, recipe_dir)
             raise UserError(f"scorer {asked.name!r}: {why}", where=row.where, cure="mend that row") from None
-        for name, value in zip(columns, found, strict=True):
+        prompt_id, model, sample, score = found
+        if model in numbered and SAMPLE not in (row.value or {}):
+            sample = seen[prompt_id, model]
+            seen[prompt_id, model] += 1
+        for name, value in zip(columns, (prompt_id, model, sample, score), strict=True):
             columns[name].append(value)
     refuse_columns(asked, recipe_dir)  # scores may all be null for want of the column
     return pl.DataFrame(columns, schema=_SCHEMA)
 
 
-def _rows(asked: Imported, recipe_dir: Path) -> Iterator[Row]:
-    return read_rows(str(asked.scores), recipe_dir, [asked.prompt, asked.model, asked.score, SAMPLE])
+def _numbered(asked: Imported, recipe: Recipe) -> set[str]:
+    """The names of which a rung takes every response of these very lists: its samples are numbered as they come there,
+    and so are their scores. Anywhere else a second score of a prompt wants a column with the sample."""
+    same = [rung for rung in recipe.generate.rungs if (rung.responses, rung.each) == (asked.scores, asked.each)]
+    return {str(rung.select[asked.model]) for rung in same if asked.each and [*rung.select] == [asked.model]}
+
+
+def _rows(asked: Imported, recipe_dir: Path, every: bool = False) -> Iterator[Row]:
+    """The file's rows, with the columns that are asked for or with every one."""
+    wanted = None if every else [asked.prompt, asked.model, asked.score, SAMPLE]
+    return read_each(str(asked.scores), recipe_dir, wanted, asked.each, f"scorer {asked.name!r}")
 
 
 def refuse_columns(asked: Imported, recipe_dir: Path) -> None:
@@ -123,7 +141,8 @@ def refuse_columns(asked: Imported, recipe_dir: Path) -> None:
     for column in (asked.prompt, asked.model, asked.score):
         if first and column not in known:
             ids = PROMPT_ID if column == asked.prompt else None
-            raise no_such_column(column, str(asked.scores), recipe_dir, f"scorer {asked.name!r}", ids)
+            found = _rows(asked, recipe_dir, every=True)
+            raise no_such_column(column, str(asked.scores), recipe_dir, f"scorer {asked.name!r}", ids, found)
 
 
 def _place(asked: Imported, recipe_dir: Path, number: int) -> str:
@@ -153,8 +172,9 @@ def _sample(given: Any) -> int:
 
 
 def _number(given: Any, column: str) -> float | None:
-    """A finite number, or null for nothing. CSV has numbers as text."""
-    if given is None or given == "" or given != given:
+    """A finite number, or null for nothing: an empty cell, NaN, or "N/A", as UltraFeedback writes a rating that was not
+    given. CSV has numbers as text, and UltraFeedback its ratings."""
+    if given is None or given in ("", _NOT_GIVEN) or given != given:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float | str) or "_" in str(given):
         raise BadRow(f"{column} is no number: {given!r:.40}")

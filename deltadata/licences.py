@@ -23,6 +23,7 @@ UNKNOWN = KINDS[-1]
 STOPPING = KINDS[KINDS.index("non-commercial") :]
 SOURCE, GENERATOR, JUDGE = "source", "generator", "judge"
 DATASET_PREFIX = "hf:"
+COMPUTED = "computed"  # the row of what is no work of its own: numbers made of the other parts
 
 _MODELS_FOLDER = "models"  # where this project keeps weights: models/NAME is a directory, not a Hub id
 _FILES = (".json", ".jsonl", ".csv", ".parquet", ".gz", ".zst")

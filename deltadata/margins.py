@@ -13,7 +13,7 @@ TRL's own `rewards/margins` are beta times *summed* log-ratios: not these.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,11 @@ import pyarrow as pa
 from deltadata import preflight, tables
 from deltadata.errors import UserError, need
 from deltadata.parquet import write_table
+from deltadata.scorers.passes import Answer, log_probs
 from deltadata.student import Student, tokenizer
 from deltadata.tables import CHOSEN, PROMPT, REJECTED, SIDES, TOKENS, of
 
-BUDGET = 2048  # tokens of a forward pass; one sequence may have more
 MEAN = "mean_log_prob"
-Answer = tuple[list[int], list[int]]  # tokens of the prompt, tokens of the answer
 
 
 def load(model: Student, dtype: str | None = None) -> Any:
@@ -45,40 +44,6 @@ def load(model: Student, dtype: str | None = None) -> Any:
         cure = "give the directory of a causal language model"
         raise UserError(f"the model cannot be loaded: {said}", where=model.told, cure=cure) from None
     return found.to(device).eval()
-
-
-def log_probs(model: Any, answers: Sequence[Answer], pad: int, budget: int = BUDGET) -> list[float]:
-    """The summed log-prob of each answer's tokens after its prompt, in nats; prompts have at least one token.
-
-    Batches are of like length and at most `budget` tokens, padded on the right, where a causal model does not look.
-    """
-    import torch
-
-    found = [0.0] * len(answers)
-    for batch in _batches([len(prompt) + len(answer) for prompt, answer in answers], budget):
-        width = max(len(answers[i][0]) + len(answers[i][1]) for i in batch)
-        rows = [answers[i][0] + answers[i][1] for i in batch]
-        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=model.device)
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
-        with torch.inference_mode():
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            for row, i in enumerate(batch):
-                start, end = len(answers[i][0]), len(rows[row])
-                told = torch.log_softmax(logits[row, start - 1 : end - 1].float(), dim=-1)
-                found[i] = float(told.gather(-1, ids[row, start:end, None]).sum(dtype=torch.float64))
-    return found
-
-
-def _batches(lengths: list[int], budget: int) -> Iterator[list[int]]:
-    """Places, longest first, so that what does not fit into memory fails at once."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def answers(told: Any, rows: Sequence[dict[str, Any]], window: int) -> list[dict[str, Answer] | None]:

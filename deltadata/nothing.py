@@ -24,7 +24,9 @@ def no_pair(job: Job) -> UserError:
     """Of responses that make no pair under the recipe's pairings and control."""
     recipe = job.recipe
     if isinstance(recipe.pair.pairings, ByScore):
-        return _by_score(job, recipe.pair.pairings)
+        return _by_score(job, recipe.pair.pairings, "pair.pairings")
+    if recipe.pair.also and recipe.pair.also.exclusive and recipe.pair.also.share == 1:
+        return _by_score(job, recipe.pair.also, "pair.also")
     if recipe.pair.control == "tied":
         names = " or ".join(repr(pairing.stronger) for pairing in pair.planned(recipe))
         cure = "tied pairs take two: give a file with several responses a prompt, or leave the control out"
@@ -36,13 +38,13 @@ def no_pair(job: Job) -> UserError:
     )
 
 
-def _by_score(job: Job, asked: ByScore) -> UserError:
+def _by_score(job: Job, asked: ByScore, where: str) -> UserError:
     table = tables.scores_name(asked.by)
     see = f"see them with: deltadata show {job.run.path} {table}"
     if not job.run.record[table].rows:
-        return UserError(f"no response has a score by {asked.by!r}", where="pair.pairings", cure=see)
+        return UserError(f"no response has a score by {asked.by!r}", where=where, cure=see)
     what = f"no prompt has two responses whose scores by {asked.by!r} differ"
     what += f" by {asked.min_delta:g}" if asked.min_delta else ""
     if asked.weak:
         what += f", with {asked.weak.at_least} of {', '.join(asked.weak.rungs)} among its candidates"
-    return UserError(what, where="pair.pairings", cure=f"ask for less, or score more responses; {see}")
+    return UserError(what, where=where, cure=f"ask for less, or score more responses; {see}")

@@ -4,7 +4,7 @@
 
 Pairs are decided on numbers alone (one narrow row per response); their text is streamed from the parts afterwards.
 A pair exists where both responses do, sample by sample. Strength is the order of the rungs, not their size; with
-`pairings: {by: SCORER}` it is the score of the response, whatever its rung.
+`pairings: {by: SCORER}` it is the score of the response, whatever its rung; with `also: {by: SCORER}` there are both.
 """
 
 from __future__ import annotations
@@ -15,19 +15,35 @@ from typing import NamedTuple
 
 import polars as pl
 
-from deltadata import measure, tables
+from deltadata import measure, mixed, tables
+from deltadata.by_score import best_and_worse
+from deltadata.controls import controlled
 from deltadata.errors import UserError, did_you_mean
 from deltadata.measure import PARAMS, POSITION
 from deltadata.recipe import Recipe
-from deltadata.sections import ByScore
-from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, REJECTED, SAMPLE, SIDES, SIMILARITY, TOKENS, delta, of
+from deltadata.sections import Also, ByScore
+from deltadata.tables import (
+    CHOSEN,
+    FINISH,
+    MODEL,
+    PREFERENCE_TYPE,
+    PROMPT_ID,
+    REJECTED,
+    SAMPLE,
+    SIDES,
+    SIMILARITY,
+    SOFT_LABEL,
+    TOKENS,
+    delta,
+    of,
+)
 
 # Working columns of the numbers, never written: where a text lies, and what is known of it without holding it.
 ORDER, ROW, TEXT_HASH = "prompt_row", "response_row", "text_hash"
 EMPTY, SAME_TEXT = "is_empty", "same_text"
 SLICE = 2048  # responses that are measured at once
 ENDS = pl.Enum(["stop", "length", "error"])  # a byte each
-_NUMBER, _DRAW, _BEST, _FORCED = "prompt_number", "draw", "best_score", "is_forced"
+_NUMBER = "prompt_number"
 
 
 class Pairing(NamedTuple):
@@ -59,6 +75,11 @@ def measures(recipe: Recipe) -> list[str]:
             raise UserError(f"{name!r} is the name of a measure", where=f"score[{i}].name", cure=cure)
     lengths = [name for name in measure.LENGTHS if name not in scorers]
     return [*lengths, *(name for name in asked if name not in lengths), *scorers]
+
+
+def contract(recipe: Recipe, known_reasons: list[str]) -> tables.Table:
+    """The contract of the recipe's pairs; `known_reasons` are the values `dropped_by` may take."""
+    return tables.pairs(measures(recipe), known_reasons, recipe.pair.also is not None, bool(recipe.pair.soft_label))
 
 
 def pairings(recipe: Recipe) -> list[Pairing]:
@@ -169,15 +190,27 @@ def _measured(name: str) -> str:
 def pair(numbers: pl.DataFrame, recipe: Recipe, also: Collection[str] = ()) -> pl.DataFrame:
     """All pairs of all pairings, in order of pairing, prompt and sample, with every delta; nothing is dropped here.
 
+    With `also` pairs by score follow, each pair has its preference_type, and what is known of contradictions.
     Both sides' values of the measures named in `also` stand beside them, for the rules. `similarity` does not: it takes
     the texts. Raises UserError when `control: tied` finds no second sample.
     """
     asked = recipe.pair.pairings
     if isinstance(asked, ByScore):
         sides = [_by_score(numbers, asked, recipe.seed)]
+    elif recipe.pair.also:
+        sides = _both_kinds(numbers, recipe, recipe.pair.also)
     else:
         sides = [_of_pairing(numbers, pairing, recipe.pair.control == "tied") for pairing in planned(recipe)]
-    return pl.concat([_compared(joined, recipe, also) for joined in sides])
+    found = pl.concat([_compared(joined, recipe, also) for joined in sides])
+    return found.with_columns(mixed.contradicted(found)) if recipe.pair.also else found
+
+
+def _both_kinds(numbers: pl.DataFrame, recipe: Recipe, asked: Also) -> list[pl.DataFrame]:
+    """The pairs of each pairing, and those by score that are no pair of a pairing."""
+    ours = mixed.takes_part(numbers[PROMPT_ID], asked, recipe.seed)
+    by_score = _by_score(numbers.filter(ours), asked, recipe.seed)
+    rest = numbers.filter(~ours) if asked.exclusive else numbers
+    return mixed.together([_of_pairing(rest, pairing, tied=False) for pairing in planned(recipe)], by_score)
 
 
 def planned(recipe: Recipe) -> list[Pairing]:
@@ -226,52 +259,19 @@ def _side(numbers: pl.DataFrame, side: str) -> pl.DataFrame:
 
 
 def _by_score(numbers: pl.DataFrame, asked: ByScore, seed: int) -> pl.DataFrame:
-    """Of each prompt's candidates the best response beside the worst, or beside any worse one.
-
-    Among equals a seeded draw decides, which belongs to the response: the order of rungs plays no part.
-    """
-    score = pl.col(_measured(asked.by))
-    rows = _drawn(numbers.filter(score.is_not_null(), ~pl.col(EMPTY)), seed, "candidate")
-    rows = _candidates(rows, asked)
-    best = rows.sort(score, _DRAW, descending=[True, False]).unique(PROMPT_ID, keep="first").sort(ORDER)
-    gap = (pl.col(_BEST) - score).round_sig_figs(12)  # 0.7 - 0.4 is 0.3, not a hair less
-    worse = rows.join(best.select(PROMPT_ID, score.alias(_BEST)), on=PROMPT_ID)
-    worse = worse.filter(gap > 0, gap >= asked.min_delta).drop(_BEST)
-    worse = _drawn(worse, seed, "rejected").sort(_DRAW) if asked.pick == "max_random" else worse.sort(score, _DRAW)
-    worse = worse.unique(PROMPT_ID, keep="first", maintain_order=True)
-    return _beside(best.drop(_DRAW), worse.drop(_DRAW), None)
-
-
-def _drawn(rows: pl.DataFrame, seed: int, what: str) -> pl.DataFrame:
-    """A number for each response, fixed by its key and the seed."""
-    draws = [tables.rank(seed, what, *key) for key in rows.select(tables.RESPONSES.key).iter_rows()]
-    return rows.with_columns(pl.Series(_DRAW, draws, dtype=pl.Int64))
-
-
-def _candidates(rows: pl.DataFrame, asked: ByScore) -> pl.DataFrame:
-    """The responses of each prompt that are looked at: those forced first, then any, up to the number asked for.
-
-    A prompt without as many weak responses as are forced has none.
-    """
-    if asked.drawn is None:
-        return rows
-    at_least = asked.weak.at_least if asked.weak else 0
-    is_weak = pl.col(MODEL).is_in(asked.weak.rungs if asked.weak else [])
-    place = pl.int_range(pl.len())
-    rows = rows.sort(_DRAW).with_columns((is_weak & (place.over(PROMPT_ID, is_weak) < at_least)).alias(_FORCED))
-    rows = rows.sort(~pl.col(_FORCED), maintain_order=True)
-    rows = rows.filter(place.over(PROMPT_ID) < asked.drawn, pl.col(_FORCED).sum().over(PROMPT_ID) >= at_least)
-    return rows.drop(_FORCED)
+    """One pair a prompt, of the responses with text and a score."""
+    score = _measured(asked.by)
+    rows = numbers.filter(pl.col(score).is_not_null(), ~pl.col(EMPTY))
+    best, worse = best_and_worse(rows, score, asked, seed)
+    return _beside(best.sort(ORDER), worse, None)
 
 
 def _compared(joined: pl.DataFrame, recipe: Recipe, also: Collection[str]) -> pl.DataFrame:
     """The pairs' columns but their text; `joined` has the better response as chosen, before any control."""
-    if recipe.pair.control == "reversed":
-        joined = joined.rename(_other_side)
-    elif recipe.pair.control == "random":
-        joined = _flip_coins(joined, recipe.seed)
+    joined = controlled(joined, recipe, ORDER)
     facts = (MODEL, SAMPLE, TOKENS, FINISH, ROW, EMPTY, *({tables.PROMPT_TOKENS} & {*also}))
     names = [name for name in measures(recipe) if name != SIMILARITY]
+    labels = [_soft_label(recipe.pair.soft_label)] if recipe.pair.soft_label else []
     return joined.select(
         ORDER,
         PROMPT_ID,
@@ -284,22 +284,16 @@ def _compared(joined: pl.DataFrame, recipe: Recipe, also: Collection[str]) -> pl
             for side in SIDES
             if name in also
         ),
-        **{delta(name): pl.col(of(CHOSEN, _measured(name))) - pl.col(of(REJECTED, _measured(name))) for name in names},
+        *([PREFERENCE_TYPE] if recipe.pair.also else []),
+        *labels,
+        **{delta(name): _difference(name) for name in names},
     )
 
 
-def _flip_coins(joined: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """The control `random`: which side is chosen is a coin per pair, fixed by the seed."""
-    tossed = joined.select(PROMPT_ID, of(CHOSEN, MODEL), of(REJECTED, MODEL), of(CHOSEN, SAMPLE)).iter_rows()
-    heads = pl.Series([tables.rank(seed, "control", *pair) % 2 == 1 for pair in tossed], dtype=pl.Boolean)
-    swapped = joined.rename(_other_side)
-    return pl.concat([joined.filter(heads), swapped.filter(~heads).select(joined.columns)]).sort(
-        ORDER, of(CHOSEN, SAMPLE), maintain_order=True
-    )
+def _difference(name: str) -> pl.Expr:
+    return pl.col(of(CHOSEN, _measured(name))) - pl.col(of(REJECTED, _measured(name)))
 
 
-def _other_side(column: str) -> str:
-    for this, other in (SIDES, SIDES[::-1]):
-        if column.startswith(of(this, "")):
-            return of(other, column.removeprefix(of(this, "")))
-    return column
+def _soft_label(scorers: list[str]) -> pl.Expr:
+    """The share of the scorers that prefer the chosen side, a tie counting half; null where none knows both sides."""
+    return pl.mean_horizontal([(_difference(name).sign() + 1) / 2 for name in scorers]).alias(SOFT_LABEL)

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from deltadata import measure, tables
+from deltadata import measure, mixed, tables
 from deltadata.pair import EMPTY, ORDER, ROW, SAME_TEXT
 from deltadata.parquet import TextColumn, groups, open_parquet, read_columns, writing
 from deltadata.tables import (
@@ -19,6 +19,7 @@ from deltadata.tables import (
     CONTENT,
     DROPPED_BY,
     MODEL,
+    PREFERENCE_TYPE,
     PROMPT,
     PROMPT_ID,
     PROMPT_TOKENS,
@@ -85,6 +86,8 @@ def pair_numbers(pairs: Path, responses: dict[str, list[Path]], sides: Collectio
         for group in groups(pairs, without=(PROMPT,))
     ]
     numbers = pl.concat(narrow)
+    if PREFERENCE_TYPE in numbers.columns:
+        numbers = numbers.with_columns(mixed.contradicted(numbers))
     for side in SIDES if PROMPT_TOKENS in sides else ():
         numbers = _with_prompt_tokens(numbers, side, responses)
     return numbers

@@ -115,8 +115,9 @@ def overlaps(recipe: Recipe, rung: Rung) -> bool:
 def spec_of(recipe: Recipe, rung: Rung, recipe_dir: Path) -> dict[str, Any]:
     """The fields that shape a rung's text. `samples` is an extent, not an identity: more of them only adds rows."""
     if rung.responses:
+        own = {"responses", "prompt", "response", "select"} | ({"each"} if rung.each else set())
         return {
-            "rung": rung.model_dump(include={"responses", "prompt", "response", "select"}),
+            "rung": rung.model_dump(include=own),
             "file": digest(rung.responses, recipe_dir),
         }
     spec = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deltadata.recipe import Recipe
-from deltadata.scorer_sections import Checks, Imported, Score
+from deltadata.scorer_sections import ByModel, Checks, Imported, Score
 from deltadata.sections import Rung
 
 HUB = "https://huggingface.co"
@@ -34,12 +34,11 @@ def rung_facts(recipe: Recipe, rung: Rung, entry: Any, told: Tree, licence: str)
     seen = next(one for one in told["ladder"] if one["model"] == rung.name)
     counted = seen["mean_tokens"] is not None
     local = "model_files" in entry.spec
-    on_hub = rung.model and not local and entry.facts["engine"] in ENGINES[:2] and _MODEL_ID.fullmatch(rung.model)
     return {
         "name": rung.name,
         "model": shown(rung.model) if rung.model else f"responses from {Path(str(rung.responses)).name}",
-        "link": f"{HUB}/{rung.model}" if on_hub else None,
-        "revision": _revision(rung, entry),
+        "link": _link(rung.model, entry.facts["engine"], local),
+        "revision": _revision(rung, entry.facts, entry.spec.get("model_files") or entry.spec.get("file")),
         "params": rung.params or entry.facts.get("parameters"),
         "engine": _engine(entry.facts),
         "sampling": "as imported" if rung.responses else ", ".join(f"{k} {v}" for k, v in sampling.items()),
@@ -55,11 +54,16 @@ def rung_facts(recipe: Recipe, rung: Rung, entry: Any, told: Tree, licence: str)
     }
 
 
-def _revision(rung: Rung, entry: Any) -> str:
+def _link(model: str | None, engine: str | None, local: bool) -> str | None:
+    """The model's page on the Hub, where it is from there."""
+    on_hub = model and not local and engine in ENGINES[:2] and _MODEL_ID.fullmatch(model)
+    return f"{HUB}/{model}" if on_hub else None
+
+
+def _revision(asked: Rung | ByModel, facts: Tree, digest: str | None) -> str:
     """The commit, else a digest of the files that were used, else what is known: nothing."""
-    if revision := entry.facts.get("revision") or rung.revision:
+    if revision := facts.get("revision") or asked.revision:
         return str(revision)
-    digest = entry.spec.get("model_files") or entry.spec.get("file")
     return f"files {digest[:12]}" if digest else "not stated"
 
 
@@ -82,13 +86,29 @@ def _template(rung: Rung, told: Tree) -> str:
     return ", ".join([*said, f'system "{system}"' if system else "no system turn"])
 
 
-def scorer_facts(score: Score, entry: Any) -> Tree:
-    """What scored, how many answers, and the mean score of each rung."""
-    source = "verifiable checks that the prompts carry"
+def scorer_facts(score: Score, entry: Any, told: Tree, licence: str | None) -> Tree:
+    """What scored, how many answers, the mean score of each rung, and what the report says of a model or a mixture."""
+    noted = told.get("scored_by", {}).get(score.name, {"what": "", "said": []})
+    source = noted["what"] or "verifiable checks that the prompts carry"
     if isinstance(score, Imported):
         source = f"scores from {Path(score.scores).name}"
     means = {rung["model"]: rung["mean"] for rung in entry.facts["rungs"]}
-    return {"name": score.name, "source": source, "graded": entry.rows, "of": entry.facts["responses"], "means": means}
+    found = {"name": score.name, "source": source, "graded": entry.rows, "of": entry.facts["responses"], "means": means}
+    return found | {"model": _scoring_model(score, entry, licence), "said": noted["said"]}
+
+
+def _scoring_model(score: Score, entry: Any, licence: str | None) -> Tree | None:
+    """The row of a scorer's model; None where none is asked."""
+    if not isinstance(score, ByModel):
+        return None
+    digest = entry.inputs.get("model_files")
+    return {
+        "model": shown(score.model),
+        "link": _link(score.model, entry.facts.get("engine"), bool(digest)),
+        "revision": _revision(score, entry.facts, digest),
+        "engine": _engine(entry.facts) or "not stated",
+        "license": licence or "not known",
+    }
 
 
 def pool_facts(pool: Tree, told: Tree, licence: str) -> Tree:
@@ -105,7 +125,7 @@ def sources(recipe: Recipe) -> list[str]:
 
 def extras(recipe: Recipe) -> str:
     """What `pip install 'deltadata-toolkit[...]'` has to bring to make the dataset again."""
-    used = {recipe.generate.engine_of(rung) for rung in recipe.generate.rungs if rung.model}
+    used = recipe.engines()
     found = [engine for engine in ENGINES if engine in used]
     found += ["hub"] if sources(recipe) else []
     found += ["checks"] if any(isinstance(score, Checks) for score in recipe.score) else []

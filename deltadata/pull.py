@@ -20,19 +20,20 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deltadata import parts, run, tables
+from deltadata import card, parts, run, tables
 from deltadata.content import Content
 from deltadata.dataset import LADDER
 from deltadata.errors import OutsideError, UserError
 from deltadata.generate import Progress
 from deltadata.hub import asking
 from deltadata.job import DATASET, PROMPTS, Job
+from deltadata.licences import COMPUTED
 from deltadata.parquet import Writer, groups, write_table, writing
 from deltadata.publish import RECIPE
 from deltadata.recipe import Recipe, dump, load
-from deltadata.scorer_sections import ByModel, Imported
+from deltadata.scorer_sections import Checks, Combined
 from deltadata.sections import Collect, Pool
-from deltadata.store import RECORD, open_run, replacing
+from deltadata.store import RECORD, Entry, open_run, read_record, replacing
 from deltadata.tables import MODEL, POOL, PROMPT, PROMPT_ID, SAMPLE, SCORE
 from deltadata.verify import remote_record
 
@@ -66,7 +67,8 @@ def pull(repo: str, revision: str | None, folder: Path | None, progress: Progres
         recipe = load(new / PULLED / RECIPE)
         _build(new, recipe, told["tables"], next(split for split in splits if split["config"] == LADDER))
         head = f"# pulled from {repo}, commit {commit}\n"
-        (new / RECIPE).write_text(head + dump(_local(recipe, told["tables"])), encoding="utf-8")
+        local = _local(recipe, read_record(new / PULLED)[1])
+        (new / RECIPE).write_text(head + dump(local), encoding="utf-8")
     progress.note(f"{place}: the ladder of {repo}")
     return Pulled(place, commit, _paired(place, splits, progress))
 
@@ -81,9 +83,9 @@ def _fetch(repo: str, commit: str, into: Path, progress: Progress) -> None:
     shutil.rmtree(into / ".cache", ignore_errors=True)
 
 
-def _local(recipe: Recipe, record: dict[str, Any]) -> Recipe:
+def _local(recipe: Recipe, record: dict[str, Entry]) -> Recipe:
     """The recipe, its pools, imported rungs and scores being the files that were fetched."""
-    known = {pool["name"]: pool.get("license") for pool in record[PROMPTS]["facts"]["pools"]}
+    known = {pool["name"]: pool.get("license") for pool in record[PROMPTS].facts["pools"]}
     pools = [
         Pool(name=pool.name, path=f"{PULLED}/prompts/{pool.name}.parquet", license=pool.license or known[pool.name])
         for pool in recipe.collect.pools
@@ -93,13 +95,23 @@ def _local(recipe: Recipe, record: dict[str, Any]) -> Recipe:
     ]
     tree = recipe.model_dump(mode="json")
     tree["collect"] = Collect(pools=pools, dedup="none").model_dump(mode="json")
-    tree["score"] = [
-        {"name": asked.name, "scores": f"{PULLED}/scores/{asked.name}.parquet", "prompt": PROMPT_ID}
-        | ({"license": asked.license} if isinstance(asked, ByModel | Imported) and asked.license else {})
-        for asked in recipe.score
-    ]
+    tree["score"] = _scores(recipe, record)
     found = Recipe.model_validate(tree)
     return found.model_copy(update={"generate": recipe.generate.model_copy(update={"rungs": rungs})})
+
+
+def _scores(recipe: Recipe, record: dict[str, Entry]) -> list[dict[str, Any]]:
+    """The scorers as files. Each states the licence that was known of it: the file's name tells nobody of which model.
+
+    Checks and combined scores were computed of parts that have their own.
+    """
+    licences = {one.part.where: one.licence for one in card.licences(recipe, record)}
+    computed = {asked.name for asked in recipe.score if isinstance(asked, Checks | Combined)}
+    return [
+        {"name": asked.name, "scores": f"{PULLED}/scores/{asked.name}.parquet", "prompt": PROMPT_ID}
+        | {"license": COMPUTED if asked.name in computed else licences[tables.scores_name(asked.name)]}
+        for asked in recipe.score
+    ]
 
 
 def _as_imported(rung: str) -> dict[str, Any]:

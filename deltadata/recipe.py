@@ -84,20 +84,31 @@ class Recipe(Section):
                 if ours is not None and ours not in rungs:
                     where = strict.at(f"score[{i}].models", theirs)
                     raise ValueError(f"{where}: no rung is called {ours!r}; {did_you_mean(ours, rungs)}")
-        if not isinstance(asked := self.pair.pairings, ByScore):
-            return
-        scorers = [score.name for score in self.score]
-        if asked.by not in scorers:
-            cure = did_you_mean(asked.by, scorers) if scorers else f"add `score: [{{name: {asked.by}, ...}}]`"
-            raise ValueError(f"pair.pairings.by: no scorer is called {asked.by!r}; {cure}")
-        if self.pair.control == "tied":
-            cure = "name rungs in `pairings`, or take `reversed` or `random`"
-            raise ValueError(f"pair.control: tied pairs are two samples of one rung, and these go by score; {cure}")
+        for i, name in enumerate(self.pair.soft_label):
+            self._scorer(f"pair.soft_label[{i}]", name)
+            if name in self.pair.soft_label[:i]:
+                raise ValueError(f"pair.soft_label[{i}]: {name!r} is there twice; keep one")
+        if self.pair.also:
+            self._names_by_score("pair.also", self.pair.also, rungs)
+        if isinstance(asked := self.pair.pairings, ByScore):
+            self._names_by_score("pair.pairings", asked, rungs)
+            if self.pair.control == "tied":
+                cure = "name rungs in `pairings`, or take `reversed` or `random`"
+                raise ValueError(f"pair.control: tied pairs are two samples of one rung, and these go by score; {cure}")
+
+    def _names_by_score(self, where: str, asked: ByScore, rungs: list[str]) -> None:
+        self._scorer(f"{where}.by", asked.by)
         for name in asked.weak.rungs if asked.weak else ():
             if name not in rungs:
-                raise ValueError(f"pair.pairings.weak.rungs: no rung is called {name!r}; {did_you_mean(name, rungs)}")
+                raise ValueError(f"{where}.weak.rungs: no rung is called {name!r}; {did_you_mean(name, rungs)}")
         if asked.weak and asked.candidates and asked.candidates < asked.weak.at_least:
-            raise ValueError("pair.pairings.weak.at_least: is more than there are candidates; raise `candidates`")
+            raise ValueError(f"{where}.weak.at_least: is more than there are candidates; raise `candidates`")
+
+    def _scorer(self, where: str, name: str) -> None:
+        scorers = [score.name for score in self.score]
+        if name not in scorers:
+            cure = did_you_mean(name, scorers) if scorers else f"add `score: [{{name: {name}, ...}}]`"
+            raise ValueError(f"{where}: no scorer is called {name!r}; {cure}")
 
     def _names_of_combined(self, place: int, asked: Combined) -> None:
         """What a combined scorer is made of stands above it."""

@@ -8,12 +8,13 @@ once; every group of pairs (a pairing, a pool, what a rule left) is read off it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from deltadata import agreement, findings, scored, tables
+from deltadata import agreement, findings, scored, scorer_notes, tables
 from deltadata.scored import CHARACTERS, coded
 from deltadata.spread import Array, Column, column, spearman, spread
 from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SIDES, SIMILARITY, TOKENS, delta, of
@@ -26,7 +27,8 @@ Tree = dict[str, Any]
 
 
 class About(NamedTuple):
-    """What a report is told of the run: rungs strongest first, rules in their order, scorers among the measures."""
+    """What a report is told of the run: rungs strongest first, rules in their order, scorers among the measures, and
+    of those that are models or made of others what `scorer_notes.known` says."""
 
     name: str
     control: str
@@ -36,6 +38,7 @@ class About(NamedTuple):
     rules: list[str]
     pools: list[str]
     seed: int
+    scored_by: Mapping[str, Tree] = {}
 
 
 class Cells(NamedTuple):
@@ -111,9 +114,10 @@ def report(pairs: pl.DataFrame, ladder: pl.DataFrame, about: About) -> Tree:
         "funnel": funnel,
         "ladder": scored.ladder(ladder, about.rungs, about.scorers, seed),
         "correlations": correlations,
+        "scored_by": scorer_notes.over(about.scored_by, pairs, pairings),
     }
     facts |= scored.by_lead(facts, pairs, ladder, [(pairing.rows, pairing.prompts) for pairing in known], seed)
-    return facts | {"findings": findings.findings(facts)}
+    return facts | {"findings": [*findings.findings(facts), *scorer_notes.findings(facts)]}
 
 
 def _cells(pairs: pl.DataFrame, about: About) -> Cells:

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from deltadata import page, parts, pictures, rules, score, tables
+from deltadata import page, parts, pictures, rules, score, scorer_notes, tables
 from deltadata.dataset import in_test
 from deltadata.errors import UserError
 from deltadata.measure import characters
@@ -104,11 +104,19 @@ def compute(name: str, record: Record, pairs: pl.DataFrame, ladder: pl.DataFrame
             found,
             [pool["name"] for pool in record[tables.PROMPTS.name].facts["pools"]],
             made.spec["seed"],
+            _scored_by(record),
         ),
     )
     for rung in told["ladder"]:
         rung[f"mean_{characters.__name__}"] = made.facts["characters"].get(rung[MODEL])
     return told
+
+
+def _scored_by(record: Record) -> dict[str, dict[str, Any]]:
+    """What is told of the scorers of which there is more to tell than their numbers."""
+    entries = {name: record[tables.scores_name(name)] for name in record[PAIRS_NAME].inputs["scores"]}
+    told = {name: scorer_notes.known(one.spec, one.facts, one.rows) for name, one in entries.items()}
+    return {name: tree for name, tree in told.items() if tree is not None}
 
 
 def frames(run: Path, record: Record, holdout: float | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:

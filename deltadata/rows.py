@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
@@ -114,10 +114,12 @@ def _sha256(file: Path, state: tuple[int, ...]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def no_such_column(column: str, path: str, recipe_dir: Path, whose: str, ids: str | None = None) -> UserError:
+def no_such_column(
+    column: str, path: str, recipe_dir: Path, whose: str, ids: str | None = None, found: Iterable[Row] | None = None
+) -> UserError:
     """The error that says which columns the first rows do have; for a path, which path is near it. `ids` is the column
-    of prompt ids that could be named instead."""
-    rows = [row.value or {} for row in islice(read_rows(path, recipe_dir), 100)]
+    of prompt ids that could be named instead; `found` are the rows where they are not those of the file."""
+    rows = [row.value or {} for row in islice(read_rows(path, recipe_dir) if found is None else found, 100)]
     inside = dict.fromkeys(name for row in rows for name in paths(row)) if "." in column else {}
     beside = [f"{column.rpartition('.')[0]}.{leaf}" for leaf in _TEXTS]
     near = [name for name in beside if name in inside] or get_close_matches(column, inside, n=1)

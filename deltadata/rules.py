@@ -19,11 +19,23 @@ import polars as pl
 from deltadata import measure as measures
 from deltadata.asked import TOKENS as BY_TOKENS
 from deltadata.asked import Measure, Part, Share, Size
+from deltadata.mixed import CONTRADICTED
 from deltadata.pair import EMPTY, SAME_TEXT
-from deltadata.tables import FINISH, PROMPT_TOKENS, SIDES, TOKENS, measured, of
+from deltadata.tables import (
+    BY_ORDER,
+    FINISH,
+    PREFERENCE_TYPE,
+    PROMPT_TOKENS,
+    SIDES,
+    SOFT_LABEL,
+    TOKENS,
+    measured,
+    of,
+)
 
 Side = Literal["both", "chosen", "rejected"]
 Length = Literal["tokens", "characters"]
+Kept = Literal["neither", "order", "score"]
 Group = Literal["pool", "chosen_model", "rejected_model"]
 BINS = 20  # of the size of the length delta, equal in pairs, within which length_match evens out the sides
 
@@ -93,6 +105,22 @@ def min_delta(at_least: float, measure: Measure) -> pl.Expr:
 def max_delta(at_most: float, measure: Measure) -> pl.Expr:
     """The measure's delta is at most this."""
     return pl.col(measured(measure)) <= at_most
+
+
+def min_soft_label(at_least: Part) -> pl.Expr:
+    """At least this share of the scorers under `pair.soft_label` prefers the chosen side, a tie counting half."""
+    return pl.col(SOFT_LABEL) >= at_least
+
+
+def not_contradicted(keep: Kept = "neither") -> pl.Expr:
+    """Order and score do not contradict each other on these two responses; or of the two pairs this one's is kept.
+
+    What contradicts is settled over all pairs, so that no other rule and no order of rules has a say in it.
+    """
+    by_order = pl.col(PREFERENCE_TYPE) == BY_ORDER
+    if keep == "neither":
+        return ~pl.col(CONTRADICTED)
+    return ~pl.col(CONTRADICTED) | (by_order if keep == "order" else ~by_order)
 
 
 def max_repetition(at_most: Part, side: Side = "both") -> pl.Expr:
@@ -178,6 +206,7 @@ RULES: dict[str, Callable[..., Keeps]] = {
     rule.__name__: rule
     for rule in (
         *(not_empty, texts_differ, finished, fits, min_length, max_length, max_length_delta, min_delta, max_delta),
+        *(min_soft_label, not_contradicted),
         *(max_repetition, no_refusal, no_identity, no_date_cutoff, max_non_latin, top, balance, length_match),
     )
 }

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from deltadata import card, filter, hub, pair, pair_text, parts, publish, reports, score, tables
+from deltadata import card, filter, hub, mixed, pair, pair_text, parts, publish, reports, score, tables
 from deltadata.collect import LEFT_OUT, collected, made_from, told
 from deltadata.errors import UserError
 from deltadata.generate import drifts, generate
@@ -113,6 +113,8 @@ def _run_scorer(job: Job, asked: Score, ladder: dict[str, parts.Parts]) -> bool:
     rungs = {name: of_rung.inputs for name, of_rung in ladder.items()}
     inputs = {"prompts": job.run.record[PROMPTS].fingerprint, "rungs": rungs}
     inputs |= score.inputs_of(asked, job.recipe, job.recipe_dir, job.run.record)
+    if job.retry and score.failed(job.run.record.get(table)):
+        job.run.forget(table)
     if settled(job, table, spec, inputs):
         return False
     began = time.monotonic()
@@ -134,8 +136,12 @@ def _whole_ladder(job: Job) -> dict[str, parts.Parts]:
     return ladder
 
 
+_YOUNGER = ("also", "soft_label")  # pairs that were made before these keys existed are those of a recipe without them
+
+
 def _pair_spec(job: Job) -> dict[str, Any]:
-    return {"pair": job.recipe.pair.model_dump(), "measures": pair.measures(job.recipe), "seed": job.recipe.seed}
+    fields = {key: value for key, value in job.recipe.pair.model_dump().items() if value or key not in _YOUNGER}
+    return {"pair": fields, "measures": pair.measures(job.recipe), "seed": job.recipe.seed}
 
 
 def _pair_inputs(job: Job, ladder: dict[str, parts.Parts]) -> dict[str, Any]:
@@ -160,8 +166,11 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
     numbers, facts = _paired(job, ladder, filter.sides(used))
     numbers = numbers.with_columns(filter.dropped_by(numbers, used))
     job.run.forget(FILTER)
-    contract = tables.pairs(pair.measures(job.recipe), [rule.name for rule in used])
+    contract = pair.contract(job.recipe, [rule.name for rule in used])
     pair_text.write_pairs(job.pairs_file, contract, numbers, job.prompts_file, _files(ladder))
+    if job.recipe.pair.also:
+        facts |= mixed.facts(numbers)
+        job.progress.note(mixed.said(facts, any(mixed.CONTRADICTED in rule.inputs for rule in rules)))
     facts["prompts_without_pair"] = job.run.record[PROMPTS].rows - numbers[PROMPT_ID].n_unique()
     job.run.finish(PAIRS, numbers.height, time.monotonic() - began, spec, inputs, facts)
     if also_filter:

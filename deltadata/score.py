@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from deltadata import combine, judgements, parts, tables
+from deltadata import combine, judgements, models, parts, tables
+from deltadata.engines import HOSTED
 from deltadata.errors import UserError
 from deltadata.generate import Progress, fetch, runtime_for
 from deltadata.grade import Prompts, grade
@@ -25,7 +26,8 @@ from deltadata.recipe import Recipe
 from deltadata.rows import BadRow, digest, read_rows
 from deltadata.scorer_sections import ByModel, Checks, Combined, Imported, Judge, LogProb, RewardModel, Score
 from deltadata.scorers import BadCheck, open_scorer
-from deltadata.store import Run
+from deltadata.scorers.judging import ENGINE
+from deltadata.store import Entry, Run
 from deltadata.tables import MODEL, PROMPT_ID, SCORE, SCORER, SCORES
 
 _SHOWN_COUNTS = ("matched", "unmatched", "left_out")
@@ -60,7 +62,10 @@ def inputs_of(asked: Score, recipe: Recipe, recipe_dir: Path, record: Any) -> di
         case ByModel():
             meets = judgements.meets(asked, recipe) if isinstance(asked, Judge) else []
             files = parts.model_files(asked.model)
-            return {"engine": recipe.engine_of(asked), "model_files": files, "meets": meets}
+            price = (
+                asked.price.model_dump() if isinstance(asked, Judge) and asked.price else None
+            )  # of the cost that is kept
+            return {"engine": recipe.engine_of(asked), "model_files": files, "meets": meets, "price": price}
     return {}
 
 
@@ -112,6 +117,12 @@ def score(
     return Scored(graded, facts | {"rungs": by_rung.to_dicts(), "responses": total})
 
 
+def failed(entry: Entry | None) -> bool:
+    """Whether a judge was not heard for some response, so that it may be asked again."""
+    nulls = entry.facts.get("nulls", {}) if entry else {}
+    return any(kind.startswith(ENGINE.strip()) for kind in nulls)
+
+
 def _why_none(asked: Score) -> str:
     match asked:
         case Imported():
@@ -152,14 +163,18 @@ def _grade(
 ) -> dict[str, Any]:
     """By a scorer that looks at one response at a time."""
     spec: list[Any] = [spec_of(asked)]
-    rows, runtime = None, dict[str, Any]()
+    rows, runtime, licence = None, dict[str, Any](), dict[str, Any]()
     if isinstance(asked, ByModel):
+        licence = models.facts(Path(asked.model))
         spec += [parts.model_files(asked.model)]
         rows, runtime = recipe.generate.part_rows, runtime_for(recipe, asked.name, recipe.engine_of(asked))
     with open_scorer(asked, run.path / "logs" / f"{asked.name}.log", runtime) as scorer:
         home, prompts = folder(run.path, asked.name), run.path / tables.PROMPTS_FILE
-        noted = grade(home, asked.name, spec, scorer, prompts, ladder, rows, progress)
-        return scorer.facts | ({"notes": noted} if noted else {})
+        found = grade(home, asked.name, spec, scorer, prompts, ladder, rows, progress)
+        facts = {**scorer.facts, **(found.made_by[-1] if found.made_by else {}), **licence}
+        if len(found.made_by) > 1:
+            facts["made_by"] = found.made_by  # parts of several sessions, with another engine version, say
+        return facts | ({"notes": found.notes} if found.notes else {})
 
 
 def refuse_early(run: Path, recipe: Recipe, recipe_dir: Path, progress: Progress) -> None:
@@ -175,7 +190,8 @@ def refuse_early(run: Path, recipe: Recipe, recipe_dir: Path, progress: Progress
             case Checks():
                 _refuse_checks(run, recipe, recipe_dir, asked)
             case Judge():
-                fetch(asked.model, progress)
+                if recipe.engine_of(asked) in HOSTED:
+                    fetch(asked.model, progress)
                 judgements.refuse_early(recipe, asked)
             case RewardModel() | LogProb():
                 fetch(asked.model, progress)

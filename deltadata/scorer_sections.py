@@ -31,6 +31,8 @@ class Imported(Scorer):
     """the column with the rung"""
     score: str = "score"
     """the column with the number"""
+    each: str | None = None
+    """a column that holds a list; each of its items is a row, its keys beside those of the row"""
     models: dict[str, str | None] = {}
     """the rung of each name that the file uses, null for those to leave out"""
     license: str | None = None
@@ -81,6 +83,8 @@ class Judge(ByModel):
     """with `pairwise`: which responses meet: those that `pair.pairings` pairs, or all rungs of a prompt"""
     sampling: Sampling = Sampling(max_tokens=512)
     """of the judge; samples above 1 (with a temperature): each judgement so many times, for self-consistency"""
+    guided: bool = True
+    """hold the judge to its JSON by guided decoding (vllm, server); false: for a server without `response_format`"""
     system: str | None = None
     chat_template_kwargs: dict[str, Any] = {}
     price: Price | None = None

@@ -120,7 +120,21 @@ class Screen:
             scored = [cell for scorer in told["scorers"] for cell in _strength(rung, scorer)]
             table.add_row(Names(rung["model"]), str(rung["responses"]), _percent(rung["cut_off"]), *scored)
         self.console.print(table)
+        self._scorers(told["scored_by"])
         self.funnel(told)
+
+    def _scorers(self, scorers: dict[str, Any]) -> None:
+        """The scorers that are models or made of others, and what is said of each."""
+        if not scorers:
+            return
+        table = _table("scorers that are models, or made of others", "scorer", ("scored", "of"))
+        table.add_column("what it is", overflow="fold")
+        for name, one in scorers.items():
+            table.add_row(Names(name), str(one["scored"]), _count(one["responses"]), _named(one))
+        self.console.print(table)
+        for name, one in scorers.items():
+            for sentence in one["said"]:
+                self.note(f"{name}: {sentence}")
 
     def funnel(self, told: dict[str, Any]) -> None:
         """What each rule drops, and the lead measure's delta before and after it."""
@@ -149,6 +163,14 @@ class Screen:
         table = _table(title, first, tuple(numbers))
         for row in rows:
             table.add_row(*row.values())
+        self.console.print(table)
+
+    def figures(self, title: str, rows: list[dict[str, str]]) -> None:
+        """A name and its numbers a row."""
+        first, *numbers = rows[0]
+        table = _table(title, first, tuple(numbers))
+        for row in rows:
+            table.add_row(Names(row[first]), *(row[name] for name in numbers))
         self.console.print(table)
 
     def proof(self, rows: list[dict[str, Any]]) -> None:
@@ -203,6 +225,14 @@ class Names:
                 lines.append("")
             lines[-1] += piece
         yield Text("\n".join(line.rstrip() for line in lines), overflow="fold")
+
+
+def _named(scorer: dict[str, Any]) -> Text:
+    return Text(": ".join(part for part in (scorer["what"], scorer["model"]) if part))
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def _pairing(pairing: dict[str, Any]) -> str:

@@ -132,6 +132,8 @@ class Rung(Section):
     """with `responses`: the column with the prompt"""
     response: str = "response"
     """with `responses`: the column with the response (text, or a conversation that ends with it)"""
+    each: str | None = None
+    """with `responses`: a column that holds a list; each of its items is a row, its keys beside those of the row"""
     select: dict[str, str | int | float | bool] = {}
     """with `responses`: take only the rows whose columns have these values, e.g. {generator: gemma-7b-it}"""
     revision: str | None = None
@@ -152,7 +154,7 @@ class Rung(Section):
         if (self.model is None) == (self.responses is None):
             has = "neither" if self.model is None else "both"
             raise ValueError(f"a rung has either `model` or `responses`, and {self.name!r} has {has}; keep one of them")
-        source, idle = "model", ["select", "prompt", "response"]
+        source, idle = "model", ["select", "prompt", "response", "each"]
         if self.model is None:
             source, idle = "responses", ["engine", "system", "sampling", "chat_template_kwargs"]
         for key in idle:
@@ -204,6 +206,15 @@ class ByScore(Section):
         return self.candidates or (max(4, self.weak.at_least) if self.weak else None)
 
 
+class Also(ByScore):
+    """Pairs by score beside those of `pairings`, in one dataset (OLMo 3 had 125,000 of each)."""
+
+    share: float = Field(default=1.0, ge=0, le=1)
+    """the share of prompts that get a pair by score, by a seeded draw; a larger one keeps those of a smaller one"""
+    exclusive: bool = False
+    """true: these prompts get pairs by score alone, and the others those of `pairings` alone"""
+
+
 def _form(given: Any) -> str:
     """Which form of `pairings` a value has, so that its mistakes are told in that form alone."""
     return "score" if isinstance(given, dict | ByScore) else "list" if isinstance(given, list) else "shape"
@@ -221,6 +232,10 @@ class Pair(Section):
     """the paper's controls"""
     measures: list[str] | None = None
     """what is measured beside lengths; null: all but `similarity`; `params_ratio` only where rungs state `params`"""
+    also: Also | None = None
+    """{by: SCORER, ...}: pairs by score as well; a column `preference_type` says which pair is of which kind"""
+    soft_label: list[str] = []
+    """scorers: a column `soft_label` has the share of them that prefer the chosen side, a tie counting half"""
 
     @model_validator(mode="before")
     @classmethod
@@ -240,6 +255,15 @@ class Pair(Section):
         except ValidationError:
             known = "adjacent, all, ends, a list of [stronger, weaker], or {by: SCORER}"
             raise ValueError(f"{given!r} is no pairing; {known}") from None
+
+    @model_validator(mode="after")
+    def _beside_pairings(self) -> Pair:
+        if self.also and isinstance(self.pairings, ByScore):
+            raise ValueError("also: `pairings` go by score already; name rungs or a shape there, or leave `also` out")
+        if self.also and self.control == "tied":
+            cure = "take `reversed` or `random`, or leave `also` out"
+            raise ValueError(f"control: tied pairs are two samples of one rung, and those of `also` no such; {cure}")
+        return self
 
 
 class Filter(Section):

@@ -1,4 +1,4 @@
-"""The four tables: their columns, their keys and their named rules. Every column name is spelt here and nowhere else.
+"""The tables: their columns, their keys and their named rules. Every column name is spelt here and nowhere else.
 
 A rule is an expression that holds for every good row. Null counts as broken: an unknown must not slip through.
     deltadata show RUN pairs        # prints a table's rows and the rules it was checked by
@@ -20,6 +20,8 @@ PROMPT_ID, PROMPT, POOL, META = "prompt_id", "prompt", "pool", "meta"
 MODEL, SAMPLE, RESPONSE, FINISH, ERROR = "model", "sample", "response", "finish_reason", "error"
 PROMPT_TOKENS, RESPONSE_TOKENS = "prompt_tokens", "response_tokens"
 SCORER, SCORE = "scorer", "score"
+KEY, DRAW, REPLY, VERDICT, REASON = "key", "draw", "reply", "verdict", "reason"
+OTHER_MODEL, OTHER_SAMPLE = "other_model", "other_sample"
 CHOSEN, REJECTED = "chosen", "rejected"
 SIDES = (CHOSEN, REJECTED)
 DROPPED_BY = "dropped_by"
@@ -27,6 +29,9 @@ ROLE, CONTENT = "role", "content"
 TOKENS = "tokens"
 DELTA = "delta_"
 SIMILARITY = "similarity"  # of the two sides' texts: symmetric, so no delta
+PREFERENCE_TYPE = "preference_type"  # which way a pair was found, where there are two
+BY_ORDER, BY_SCORE, BY_BOTH = "order", "score", "both"
+SOFT_LABEL = "soft_label"  # the share of scorers that prefer the chosen side: 1 - x with the sides swapped, so no delta
 
 
 def of(side: str, column: str) -> str:
@@ -120,6 +125,33 @@ SCORES = Table(
     (Rule("finite or null", _known(SCORE)),),
 )
 
+JUDGEMENTS = Table(
+    "judgements",
+    pa.schema(
+        [
+            (KEY, pa.string()),
+            (PROMPT_ID, pa.string()),
+            (MODEL, pa.string()),
+            (SAMPLE, pa.uint32()),
+            (OTHER_MODEL, pa.string()),
+            (OTHER_SAMPLE, pa.uint32()),
+            (DRAW, pa.uint32()),
+            (REPLY, pa.string()),
+            (VERDICT, pa.string()),
+            (REASON, pa.string()),
+            (PROMPT_TOKENS, pa.uint32()),
+            (RESPONSE_TOKENS, pa.uint32()),
+        ]
+    ),
+    (KEY,),
+    (
+        Rule("key is 16 hex digits", pl.col(KEY).str.contains("^[0-9a-f]{16}$")),
+        Rule("verdict or reason", pl.col(VERDICT).is_not_null() != pl.col(REASON).is_not_null()),
+        Rule("a verdict was said", pl.col(VERDICT).is_null() | pl.col(REPLY).is_not_null()),
+        Rule("another response or none", pl.col(OTHER_MODEL).is_null() == pl.col(OTHER_SAMPLE).is_null()),
+    ),
+)
+
 PAIR_KEY = (PROMPT_ID, *(of(side, column) for side in SIDES for column in (MODEL, SAMPLE)))
 _SIDE_FACTS = ((MODEL, pa.string()), (SAMPLE, pa.uint32()), (TOKENS, pa.uint32()), (FINISH, pa.string()))
 
@@ -156,11 +188,16 @@ def last_text(column: str) -> pl.Expr:
     return pl.col(column).list.last().struct.field(CONTENT)
 
 
-def pairs(measures: list[str], known_reasons: list[str]) -> Table:
-    """The pairs' contract for these measures; `known_reasons` are the values `dropped_by` may take."""
+def pairs(measures: list[str], known_reasons: list[str], mixed: bool = False, soft_label: bool = False) -> Table:
+    """The pairs' contract for these measures; `known_reasons` are the values `dropped_by` may take.
+
+    `mixed`: there are two kinds of pairs, and a column says which; `soft_label`: there is one.
+    """
     fields: list[tuple[str, pa.DataType]] = [(PROMPT, MESSAGES), (CHOSEN, MESSAGES), (REJECTED, MESSAGES)]
     fields += [(PROMPT_ID, pa.string()), (POOL, pa.string())]
     fields += [(of(side, column), kind) for column, kind in _SIDE_FACTS for side in SIDES]
+    fields += [(PREFERENCE_TYPE, pa.string())] if mixed else []
+    fields += [(SOFT_LABEL, pa.float64())] if soft_label else []
     fields += [(measured(measure), pa.float64()) for measure in measures]
     kept = pl.col(DROPPED_BY).is_null()
     same_source = pl.all_horizontal(pl.col(of(CHOSEN, c)) == pl.col(of(REJECTED, c)) for c in (MODEL, SAMPLE))
@@ -174,8 +211,14 @@ def pairs(measures: list[str], known_reasons: list[str]) -> Table:
             Rule("kept texts differ", ~kept | (last_text(CHOSEN) != last_text(REJECTED))),
             Rule("kept texts are not empty", ~kept | _both_not_empty()),
             *(Rule(f"{column} is finite or null", _known(column)) for column in map(measured, measures)),
+            *([Rule("known preference_type", _KNOWN_TYPE)] if mixed else []),
+            *([Rule("soft_label is a share or null", _SHARE)] if soft_label else []),
         ),
     )
+
+
+_KNOWN_TYPE = pl.col(PREFERENCE_TYPE).is_in([BY_ORDER, BY_SCORE, BY_BOTH])
+_SHARE = pl.col(SOFT_LABEL).is_null() | pl.col(SOFT_LABEL).is_between(0, 1)
 
 
 def _both_not_empty() -> pl.Expr:

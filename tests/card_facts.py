@@ -147,7 +147,21 @@ FACTS: dict[str, Any] = {
     "control": "none",
     "by": None,
     "scorers": [
-        {"name": "judge", "source": "scores from judge.csv", "graded": 9, "of": 21, "means": {"strong": 0.123456}}
+        {
+            "name": "judge",
+            "source": "a judge's ratings from 1 to 10 on honesty",
+            "graded": 9,
+            "of": 21,
+            "means": {"strong": 0.123456},
+            "model": {
+                "model": "org/Judge_7B",
+                "link": "https://huggingface.co/org/Judge_7B",
+                "revision": "def456",
+                "engine": "vllm 0.31",
+                "license": "mit",
+            },
+            "said": ["2 judgements have no verdict: refused 2.", "It read 12 tokens and wrote 3."],
+        }
     ],
     "lead": ["judge", "tokens"],
     "pairings": [

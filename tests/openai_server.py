@@ -15,6 +15,7 @@ Options, all optional:
     max_context   characters; messages longer than that together get a 400
     require_key   the key that every chat must carry, or a 401
     models        {id: facts} that GET /models lists, the only ones that chat; without it any model does, and no list
+    judge         options of `judge_by_hand`: it judges what it is shown, and fails as the texts say
 
 A reply is "reply to <last user content>", cut after `max_tokens` words; tokens are counted in words.
 """
@@ -32,6 +33,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
+import judge_by_hand
 import pytest
 from aiohttp import web
 
@@ -112,6 +114,7 @@ def application(
     max_context: int | None = None,
     require_key: str | None = None,
     models: dict[str, dict[str, Any]] | None = None,
+    judge: dict[str, Any] | None = None,
 ) -> web.Application:
     left = [[what, *headers] for what, times, *headers in faults or [] for _ in range(times)][::-1]
     log: dict[str, Any] = {"requests": [], "most_in_flight": 0}
@@ -124,6 +127,9 @@ def application(
         entry = {"status": 0, "key": request.headers.get("Authorization"), "body": json.loads(await request.read())}
         log["requests"].append(entry)
         fault, *headers = left.pop() if left else [None]
+        if judge is not None:
+            same = sum(earlier["body"] == entry["body"] for earlier in log["requests"])
+            fault = judge_by_hand.fault(entry["body"], same)
         try:
             await asyncio.sleep(30 if fault == "slow" else latency)
             if fault == "drop":
@@ -147,7 +153,8 @@ def application(
             return error(fault, "a fault on demand", headers)
         if fault == "garbage":
             return web.Response(body=b"<html>\xff not JSON</html>", headers=headers)
-        said = f"reply to {body['messages'][-1]['content']}".split(" ")
+        text = f"reply to {body['messages'][-1]['content']}"
+        said = (text if judge is None else judge_by_hand.reply(body, **judge)).split(" ")
         words = said[: body.get("max_tokens")]
         message: dict[str, Any] = {"role": "assistant", "content": " ".join(words)}
         if fault == "thinking":

@@ -13,6 +13,16 @@ import polars as pl
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 RULES = ("not_empty", "texts_differ", "max_length_delta", "min_delta")
+JUDGE = {
+    "kind": "judge",
+    "what": "a judge's comparisons in both orders on honesty",
+    "model": "org/judge-7b",
+    "engine": "vllm",
+    "dtype": None,
+    "responses": 1200,
+    "scored": 1188,
+    "said": ["12 judgements have no verdict: refused 12.", "It read 1,234 tokens and wrote 56."],
+}
 Made = tuple[dict[str, Any], pl.DataFrame, pl.DataFrame]
 
 
@@ -158,6 +168,7 @@ def _report(pairs: pl.DataFrame, ladder: pl.DataFrame, names: list[str], scorers
         "correlations": {"measures": measures, "spearman": np.eye(len(measures)).tolist()},
         "slices": [{"chosen": names[0], "rejected": names[-1], **inverted}],
         "saturation": full if scorers else None,
+        "scored_by": {"gpt4": JUDGE} if "gpt4" in scorers else {},
     }
 
 

@@ -62,7 +62,8 @@ def test_the_card_says_every_fact() -> None:
         ["strong", "vllm 0.30", sampling, "template 1234, no system turn"],
         ["strong", "1,100", "1", "20 (18 %)", "55,000", "50", "1,234"],
         ["scorer", "source", "responses scored", "strong"],
-        ["judge", "scores from judge.csv", "9 of 21", "0.1235"],
+        ["judge", "a judge's ratings from 1 to 10 on honesty", "9 of 21", "0.1235"],
+        ["judge", "[org/Judge_7B](https://huggingface.co/org/Judge_7B)", "def456", "vllm 0.31", "mit"],
         ["chosen", "rejected", "pairs", "kept", "judge", "tokens"],
         ["strong", "weak", "100", "70", "+0.12 (0)", "−3.25 (–)"],
         # n, mean, sd, median, the two ranges, above 0, at 0, agreement: over the kept pairs, over all of them.
@@ -99,6 +100,7 @@ def test_the_card_says_it_in_words_too() -> None:
         "**Beware:**\n\n- **Length.** Chosen is longer in 40 %.\n",
         "## Known limits and biases\n\nThe warnings at the top come first. Beside them:\n\n- **Gain.** Not promised.\n",
         "- judge agrees with the ladder in 65 %.\n",
+        "- **judge**: 2 judgements have no verdict\\: refused 2. It read 12 tokens and wrote 3.\n",
         "![Histograms of judge.](plots/deltas.png)\n",
         "Control: none.",
         "100 pairs before, 70 kept. 4 prompts have no pair: a rung has no answer to them.\n",
@@ -153,7 +155,7 @@ def test_every_table_has_as_many_cells_as_its_head() -> None:
     changed = facts(**many, told=more, magnitudes=figures.magnitudes(more))
     blocks = re.findall(r"(?:^\|.*\n)+", body_of(card.render(changed)), re.MULTILINE)
     shapes = [[len(row) for row in table_rows(block)] for block in blocks]
-    columns_of = [[6] * 10, [3] * 4, [2] * 3, [3] * 3, [5] * 4, [4] * 4, [7] * 4, [5] * 4, [6] * 4]
+    columns_of = [[6] * 10, [3] * 4, [2] * 3, [3] * 3, [5] * 4, [4] * 4, [7] * 4, [5] * 4, [5] * 4, [6] * 4]
     magnitudes = [[10] * 11] * 4
     assert shapes == [*columns_of, *magnitudes, [8] * 10, [7] * 4, [8] * 4, [5] * 3, [6] * 4]
     assert "The first 8 of 9 pairings" in card.render(changed)
@@ -225,6 +227,37 @@ def test_strings_from_outside_are_inert(text: str) -> None:
         assert "49" not in set(words_of(hostile).split()) - set(words_of(plain).split())
         if (table, field) != ("plots", "seen"):  # an attribute, which is no text of the page
             assert " ".join(text.split()) in words_of(hostile)
+
+
+@pytest.mark.parametrize("field", sorted(FACTS["scorers"][0]["model"]))
+def test_a_cell_of_a_scoring_model_that_is_missing_is_an_error(field: str) -> None:
+    """And of the rows of its model."""
+    changed = facts()
+    del changed["scorers"][0]["model"][field]
+    with pytest.raises((UndefinedError, KeyError), match=field):
+        card.render(changed)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_is_said_of_a_scorer_is_inert(text: str) -> None:
+    """Reasons that a server gave, names of models, their licence as the Hub has it."""
+    plain, changed = card.render(facts()), facts()
+    changed["scorers"][0]["said"][0] = text
+    changed["scorers"][0]["model"] |= {"link": None, "model": text, "revision": text, "engine": text, "license": text}
+    hostile = card.render(changed)
+    gone = [tag for tag in tags(plain) if tag not in tags(hostile)]
+    assert gone == [] and len(tags(plain)) == len(tags(hostile)) + 1, "the link alone"
+    assert header_of(hostile) == header_of(plain)
+    assert words_of(hostile).count(" ".join(text.split())) >= 5
+
+
+def test_scorers_without_a_model_have_no_table_of_models() -> None:
+    """Checks, files and mixtures: a mixture is told of in a sentence, the others in none."""
+    bare = FACTS["scorers"][0] | {"model": None, "said": []}
+    text = card.render(facts(scorers=[bare, bare | {"name": "both", "said": ["Weights."]}]))
+    assert ["scorer", "model", "revision", "engine", "licence"] not in table_rows(text)
+    assert "mean scores.\n\n- **both**: Weights.\n\n## Pairings" in text
+    assert "mean scores.\n\n## Pairings" in card.render(facts(scorers=[bare]))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -385,7 +418,7 @@ def test_scores_stand_beside_their_rungs() -> None:
     scorers = [FACTS["scorers"][0] | {"means": {"weak": -0.5, "strong": 2.0, "middle": None}}]
     rows = table_rows(card.render(facts(rungs=rungs, scorers=scorers)))
     assert ["scorer", "source", "responses scored", "strong", "middle", "weak"] in rows
-    assert ["judge", "scores from judge.csv", "9 of 21", "2", "–", "-0.5"] in rows
+    assert ["judge", FACTS["scorers"][0]["source"], "9 of 21", "2", "–", "-0.5"] in rows
     assert "## Scores" not in card.render(facts(scorers=[]))
 
 
@@ -443,7 +476,8 @@ def test_facts_of_a_run_fill_the_card(tmp_path: Path) -> None:
     assert [rung["errors"] for rung in found["rungs"]] == [2, 2, 0]
     means = {"strong": None, "frail": 1.5}
     source = "scores from judge.jsonl"
-    assert found["scorers"] == [{"name": "judge", "source": source, "graded": 20, "of": 120, "means": means}]
+    scores = {"name": "judge", "source": source, "graded": 20, "of": 120, "means": means}
+    assert found["scorers"] == [scores | {"model": None, "said": []}]
     assert found["lead"] == LENGTHS
     assert [part["where"] for part in found["licence"]["parts"]] == [
         "prompts/own",

@@ -73,7 +73,8 @@ def test_every_finding_pairing_measure_and_picture_is_there(drawn: tuple[dict[st
     for pairing in report["pairings"]:
         assert f"{pairing['chosen']} over {pairing['rejected']} 400 pairs, {pairing['kept']} kept" in words
     for measure in report["measures"]:
-        assert len(re.findall(rf'<th scope="row">{measure}</th>', text)) == 2 * len(report["pairings"]) + 1
+        rows = 2 * len(report["pairings"]) + 1 + (measure in report["scored_by"])
+        assert len(re.findall(rf'<th scope="row">{measure}</th>', text)) == rows
     left = 1200
     for rule in report["funnel"]:
         left -= rule["dropped"]
@@ -136,13 +137,27 @@ def test_left_out_pictures_are_said() -> None:
     assert "No scorer" not in seen(page.render(made(models=2)[0], {}, []))
 
 
-@pytest.mark.parametrize("key", ["name", "findings", "pairings", "funnel", "ladder", "correlations", "seed", "lead"])
+@pytest.mark.parametrize(
+    "key", ["name", "findings", "pairings", "funnel", "ladder", "correlations", "seed", "lead", "scored_by"]
+)
 def test_a_figure_that_is_missing_is_an_error(key: str) -> None:
     """No page is written around a hole."""
     report, _, _ = made(models=2)
     del report[key]
     with pytest.raises((UndefinedError, KeyError), match=key):
         page.render(report, {}, [])
+
+
+def test_scorers_that_are_models_have_a_section() -> None:
+    """What each is, its model and engine, how much it scored, and what is said of it; without one no section."""
+    words = seen(page.render(made(models=2)[0], {}, []))
+    row = "gpt4 a judge's comparisons in both orders on honesty org/judge-7b vllm 1,188 1,200"
+    assert f"{row} gpt4 12 judgements have no verdict: refused 12. It read 1,234 tokens and wrote 56." in words
+    report = made(models=2)[0]
+    report["scored_by"]["gpt4"] |= {"model": None, "engine": None, "responses": None}
+    assert "both orders on honesty – – 1,188 – gpt4" in seen(page.render(report, {}, []))
+    bare = page.render(made(models=2, scorers=("checks",))[0], {}, [])
+    assert "h-scorers" not in bare and "#scorers" not in bare
 
 
 def test_a_control_is_announced() -> None:
@@ -268,6 +283,8 @@ def test_hostile_texts_are_inert_in_a_browser(
     bad = HOSTILE[0] + HOSTILE[1] + HOSTILE[4] + HOSTILE[6]
     report |= {"name": bad, "control": bad}
     report["findings"].append({"kind": bad, "text": bad, "level": "warn"})
+    scorer = report["scored_by"]["gpt4"] | {"what": bad, "model": bad, "engine": bad, "dtype": bad, "said": [bad]}
+    report["scored_by"] = {bad: scorer}
     report["slices"][0] |= {"slice": bad, "by": bad, "chosen": bad}
     report["ladder"][0]["model"] = report["funnel"][0]["rule"] = report["pairings"][0]["chosen"] = bad
     report["pairings"][0]["by_pool"][bad] = report["pairings"][0]["by_pool"].pop("pool-0")

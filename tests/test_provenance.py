@@ -106,17 +106,91 @@ def test_sources_and_extras_follow_the_recipe() -> None:
     assert provenance.extras(imported) == "report"
 
 
+def test_a_scorer_that_is_a_model_brings_its_engine() -> None:
+    """The scorer's own, else that of the rungs; engines stand in one order, each once."""
+    judge = {"name": "j", "scorer": "judge", "model": "m"}
+    imported = [{"name": "s", "responses": "a.json"}]
+    assert provenance.extras(recipe_of(imported, score=[judge])) == "vllm,report"
+    assert provenance.extras(recipe_of(imported, score=[judge | {"engine": "server"}])) == "server,report"
+    forward = {"name": "l", "scorer": "logprob", "model": "m"}
+    mixed = {"name": "both", "scorer": "combined", "of": ["j", "l"]}
+    three = recipe_of(imported, score=[judge | {"engine": "server"}, forward, mixed])
+    assert provenance.extras(three) == "transformers,server,report"
+
+
+def scorer_of(asked: dict[str, Any], made: Entry, told: dict[str, Any], licence: str | None) -> dict[str, Any]:
+    recipe = recipe_of([{"name": "s", "model": "m"}], score=[{"name": "j"} | asked])
+    return provenance.scorer_facts(recipe.score[0], made, told, licence)
+
+
+def test_a_scorer_is_told_with_its_model() -> None:
+    """What it is and what is said of it as the report has it; its model as a rung's is told, with the licence."""
+    told = {"scored_by": {"j": {"what": "a judge's ratings", "said": ["It read 3 tokens."]}}}
+    made = entry(rungs=[{"model": "s", "mean": 0.5}], responses=120, revision="abc", dtype="bfloat16")
+    asked = {"scorer": "judge", "model": "org/m"}
+    assert scorer_of(asked, made, told, "mit") == {
+        "name": "j",
+        "source": "a judge's ratings",
+        "graded": 110,
+        "of": 120,
+        "means": {"s": 0.5},
+        "model": {
+            "model": "org/m",
+            "link": "https://huggingface.co/org/m",
+            "revision": "abc",
+            "engine": "vllm 0.30 bfloat16",
+            "license": "mit",
+        },
+        "said": ["It read 3 tokens."],
+    }
+    local = made._replace(inputs={"model_files": "0123456789abcdef"}, facts=made.facts | {"revision": None})
+    found = scorer_of(asked | {"model": "/home/me/secret/m-3b"}, local, told, None)["model"]
+    assert found == {
+        "model": "m-3b",
+        "link": None,
+        "revision": "files 0123456789ab",
+        "engine": "vllm 0.30 bfloat16",
+        "license": "not known",
+    }
+    served = made._replace(facts=made.facts | {"engine": "server", "revision": None})
+    found = scorer_of(asked | {"revision": "v2"}, served, told, "mit")["model"]
+    assert (found["link"], found["revision"]) == (None, "v2")
+
+
+def test_checks_files_and_mixtures_have_no_model() -> None:
+    """Told as they were before there were models; a report from then has nothing to say of any."""
+    made = entry(rungs=[], responses=120)
+    checks = scorer_of({"scorer": "checks"}, made, {}, None)
+    assert (checks["source"], checks["model"], checks["said"]) == ("verifiable checks that the prompts carry", None, [])
+    assert scorer_of({"scores": "/home/me/j.csv"}, made, {"scored_by": {}}, "mit")["source"] == "scores from j.csv"
+    told = {"scored_by": {"both": {"what": "rank average of a, b", "said": []}}}
+    files = [{"name": name, "scores": f"{name}.csv"} for name in "ab"]
+    both = {"name": "both", "scorer": "combined", "of": ["a", "b"]}
+    recipe = recipe_of([{"name": "s", "model": "m"}], score=[*files, both])
+    found = provenance.scorer_facts(recipe.score[2], made, told, None)
+    assert (found["source"], found["model"]) == ("rank average of a, b", None)
+
+
 def test_every_part_is_asked_for_its_licence() -> None:
-    """Pools, rungs and files of scores, with what the recipe states and what the run knows of them."""
+    """Pools, rungs, files of scores and models that score, with what the recipe states and the run knows of them.
+
+    Checks and combined scores are no parts.
+    """
     recipe = recipe_of(
         [{"name": "s", "model": "me/own", "license": "mit"}, {"name": "w", "model": "me/other"}],
         [{"name": "own", "path": "pool.jsonl", "license": "cc0-1.0"}, {"name": "hub", "path": "hf:me/prompts"}],
-        score=[{"name": "j", "scores": "j.csv", "license": "cc-by-4.0"}, {"name": "checks"}],
+        score=[
+            {"name": "j", "scores": "j.csv", "license": "cc-by-4.0"},
+            {"name": "checks"},
+            {"name": "rm", "scorer": "reward_model", "model": "me/rm", "license": "mit"},
+            {"name": "both", "scorer": "combined", "of": ["j", "rm"]},
+        ],
     )
     record = {
         "prompts": entry(pools=[{"name": "own"}, {"name": "hub", "license": "odc-by"}]),
         "responses/s": entry(),
         "responses/w": entry(license="Apache-2.0"),
+        "scores/rm": entry(license="gemma"),
     }
     found = card.licences(recipe, record)
     assert [one.part for one in found] == [
@@ -125,8 +199,9 @@ def test_every_part_is_asked_for_its_licence() -> None:
         Part("responses/s", "generator", "me/own", "mit", None),
         Part("responses/w", "generator", "me/other", None, "Apache-2.0"),
         Part("scores/j", "judge", "j.csv", "cc-by-4.0", None),
+        Part("scores/rm", "judge", "me/rm", "mit", "gemma"),
     ]
-    assert [one.licence for one in found] == ["cc0-1.0", "odc-by", "mit", "apache-2.0", "cc-by-4.0"]
+    assert [one.licence for one in found] == ["cc0-1.0", "odc-by", "mit", "apache-2.0", "cc-by-4.0", "gemma"]
     assert all(isinstance(one, Found) for one in found)
 
 

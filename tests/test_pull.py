@@ -10,12 +10,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import yaml
 from hub_server import Hub, client_env, serving
 from project import Project
+
+from deltadata import pull
+from deltadata.recipe import Recipe
+from deltadata.store import Entry
+
+
+def entry(**facts: Any) -> Entry:
+    return Entry(1, 0.0, {}, {}, facts, {}, "2026-01-01T00:00:00Z", {})
+
 
 REPO, TOKEN = "me/delta-pairs", "hf_Secret"
 
@@ -49,7 +59,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, P
     recipe = project.recipe
     recipe["collect"]["pools"].append({"name": "sums", "path": "more.jsonl", "prompt": "question", "keep": ["check"]})
     recipe["generate"]["rungs"].insert(0, {"name": "own", "responses": "own.jsonl"})
-    recipe["score"] = [{"name": "checks"}, {"name": "given", "scores": "given.csv"}]
+    both = {"name": "both", "scorer": "combined", "of": ["checks", "given"]}
+    recipe["score"] = [{"name": "checks"}, {"name": "given", "scores": "given.csv"}, both]
     recipe["pair"] = {"pairings": "all"}
     parts = ["prompts/own", "prompts/sums", "responses/own", "responses/strong", "responses/weak", "scores/given"]
     recipe["push"] = {"repo": REPO, "accept": dict.fromkeys(parts, "made for a test")}
@@ -76,6 +87,36 @@ def test_the_same_pairs_come_out(published: tuple[Hub, Project], tmp_path: Path)
     for name in ("dataset/data/default/*.parquet", "dataset/data/ladder/*.parquet"):
         assert pl.read_parquet(ours / name).equals(pl.read_parquet(theirs / name))
     assert not (ours / "logs").exists()
+
+
+def test_computed_scores_stop_no_push_of_what_was_pulled(published: tuple[Hub, Project], tmp_path: Path):
+    """Checks and combined scores come back as files, and nobody is asked for their licence; a file's is asked for."""
+    hub, _ = published
+    ask(hub, tmp_path, "pull", REPO)
+    path = tmp_path / "runs" / "tiny" / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    licences = {asked["name"]: asked["license"] for asked in recipe["score"]}
+    assert licences == {"checks": "computed", "given": None, "both": "computed"}
+    ask(hub, tmp_path, "push", "runs/tiny", "--repo", "me/again", "--dry-run")
+    card = (tmp_path / "runs" / "tiny" / "dataset" / "README.md").read_text()
+    assert "| scores/both | both.parquet | computed | permissive | stated in the recipe | – |" in card
+    del recipe["push"]["accept"]["scores/given"]
+    path.write_text(yaml.safe_dump(recipe))
+    ask(hub, tmp_path, "run", "runs/tiny/recipe.yaml")
+    said = ask(hub, tmp_path, "push", "runs/tiny", "--repo", "me/again", "--dry-run", code=2)
+    assert "1 part may not be published" in said and "scores/given (pulled/scores/given.parquet)" in said
+
+
+def test_what_is_known_of_a_judge_comes_back_with_its_scores():
+    """The licence of its model, as known, stated or found in its weights; unknown stays unknown."""
+    models = {"a": {"model": "Qwen/Qwen2.5-3B-Instruct"}, "b": {"model": "me/b", "license": "mit"}}
+    models |= {"c": {"model": "me/c"}, "d": {"model": "me/d"}}
+    asked = [{"name": name, "scorer": "judge"} | told for name, told in models.items()]
+    tree = {"name": "x", "collect": {"pools": [{"name": "own", "path": "p.jsonl"}]}, "score": asked}
+    recipe = Recipe.model_validate(tree | {"generate": {"rungs": [{"name": "r", "responses": "r.jsonl"}]}})
+    record = {"prompts": entry(pools=[{"name": "own"}]), "responses/r": entry(), "scores/c": entry(license="gemma")}
+    found = pull._scores(recipe, {f"scores/{name}": entry() for name in models} | record)
+    assert [one["license"] for one in found] == ["qwen-research", "mit", "gemma", None]
 
 
 @pytest.mark.slow

@@ -46,6 +46,8 @@ GOOD: dict[str, Any] = PAIR | {
     "delta_response_ratio": 0.0,
     "chosen_characters": 40.0,
     "rejected_characters": 40.0,
+    "soft_label": 1.0,
+    "is_contradicted": False,
     **{f"{side}_{name}": 0.0 for side in ("chosen", "rejected") for name in ("repetition", "refusal", "identity")},
     **{f"{side}_{name}": 0.0 for side in ("chosen", "rejected") for name in ("date_cutoff", "non_latin")},
 }
@@ -54,7 +56,7 @@ GOOD: dict[str, Any] = PAIR | {
 def kind(name: str) -> Any:
     if name.endswith(("tokens", "sample")) and not name.startswith("delta_"):
         return pl.UInt32
-    if name.endswith(("is_empty", "same_text")):
+    if name.endswith(("is_empty", "same_text", "is_contradicted")):
         return pl.Boolean
     return pl.String if isinstance(GOOD[name], str) else pl.Float64
 
@@ -66,7 +68,9 @@ def pairs(*changes: dict[str, Any]) -> pl.DataFrame:
 
 
 def asked(*given: Any, where: str | None = None, seed: int = 0) -> list[filter.Rule]:
-    return filter.rules(recipe(pair={"measures": MEASURES}, filter={"rules": [*given], "where": where}, seed=seed))
+    judge, section = [{"name": "judge", "scores": "judge.csv"}], {"measures": MEASURES}
+    section |= {"also": {"by": "judge"}, "soft_label": ["judge"]}  # else there are no such columns
+    return filter.rules(recipe(pair=section, score=judge, filter={"rules": [*given], "where": where}, seed=seed))
 
 
 def judged(frame: pl.DataFrame, found: list[filter.Rule]) -> pl.DataFrame:
@@ -94,6 +98,8 @@ ROWS: list[tuple[Any, list[str], list[Any], list[Any]]] = [
     ({"max_length_delta": {"at_most": 3, "measure": "characters"}}, ["delta_characters"], [3, -3], [4, -4]),
     ({"min_delta": {"measure": "tokens", "at_least": -1}}, ["delta_tokens"], [-1, 7], [-1.5, -9]),
     ({"max_delta": {"measure": "response_ratio", "at_most": 0.5}}, ["delta_response_ratio"], [0.5, -9], [0.51, 9]),
+    ({"min_soft_label": 0.5}, ["soft_label"], [0.5, 1.0], [0.49, 0.0]),
+    ("not_contradicted", ["is_contradicted"], [False], [True]),
     ({"max_repetition": 0.25}, [f"{side}_repetition" for side in BOTH], [0.25, 0.0], [0.26, 1.0]),
     ("no_refusal", [f"{side}_refusal" for side in BOTH], [0.0], [1.0]),
     ("no_identity", [f"{side}_identity" for side in BOTH], [0.0], [1.0]),
@@ -193,6 +199,8 @@ MISTAKES: list[tuple[Any, str, str]] = [
     ({"length_match": "tokns"}, "no measure is called 'tokns'; did you mean 'tokens'?", "name a measure"),
     ({"max_delta": {"measure": "checks", "at_most": 1}}, "no measure is called 'checks'", "name a measure"),
     ({"max_non_latin": float("inf")}, "at_most is a number, not inf", "mend it"),
+    ({"not_contradicted": "both"}, "not_contradicted: keep is one of neither, order, score, not 'both'", "name one"),
+    ({"min_soft_label": 2}, "min_soft_label: at_least is a share, not 2", "give a number from 0 to 1"),
     ({"max_non_latin": 5}, "max_non_latin: at_most is a share, not 5", "give a number from 0 to 1"),
     ({"max_repetition": -0.1}, "max_repetition: at_most is a share, not -0.1", "give a number from 0 to 1"),
     ({"max_length_delta": -1}, "max_length_delta: at_most is a size, not -1", "give a number that is not negative"),

@@ -16,6 +16,7 @@ from typing import Any, Iterable, Iterator, NamedTuple, Protocol
 
 ENGINES = ("vllm", "server", "transformers", "scripted")
 HOSTED = ("vllm", "transformers")  # in a child process, whose output is a log
+GUIDED = ("vllm", "server")  # take `json_schema` in `sampling`: the text is then JSON of that schema, unless it is cut
 
 
 class Model(NamedTuple):
@@ -59,7 +60,8 @@ class Engine(Protocol):
         """Exactly one completion per conversation, in any order, as they finish.
 
         `conversations` may be lazy: it is pulled as fast as the engine can take more. `sampling` holds vLLM's
-        SamplingParams names (temperature, max_tokens, top_p, stop ...) without `samples` and `seed`.
+        SamplingParams names (temperature, max_tokens, top_p, stop ...) without `samples` and `seed`; for those that are
+        GUIDED also `json_schema`.
         A request that fails is a Completion with `error`; only a broken engine raises (OutsideError), or a setting
         it cannot take (UserError).
         """

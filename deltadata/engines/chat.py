@@ -39,8 +39,6 @@ def encode(tokenizer: Any, conversation: Conversation) -> list[int]:
     Raises ChatError when the conversation is empty or the template refuses it, UserError for a template keyword that is
     not the template's.
     """
-    from jinja2.exceptions import TemplateError
-
     for keyword in OURS:
         if keyword in conversation.template:
             raise UserError("not a setting of the template", where=f"chat_template_kwargs.{keyword}", cure="remove it")
@@ -48,11 +46,21 @@ def encode(tokenizer: Any, conversation: Conversation) -> list[int]:
         raise ChatError("the conversation is empty")
     if not all(message["content"].strip() for message in conversation.messages):
         raise ChatError("a message of the conversation is empty")
-    messages, cut = _uncontrolled(tokenizer, conversation.messages)
+    return written(tokenizer, conversation.messages, conversation.template)
+
+
+def written(
+    tokenizer: Any, messages: list[dict[str, str]], template: dict[str, Any] = {}, asks: bool = True
+) -> list[int]:
+    """The token ids of `messages` in the model's template; with `asks` the header of an answer follows them.
+
+    Raises ChatError when the template refuses them.
+    """
+    from jinja2.exceptions import TemplateError
+
+    messages, cut = _uncontrolled(tokenizer, messages)
     try:
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, **conversation.template
-        )
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks, **template)
     except TemplateError as refusal:
         raise ChatError(f"the chat template refused it: {refusal}") from refusal
     ids: list[int] = []

@@ -4,10 +4,12 @@
 
 This is the parent's side; `deltadata.engines.inside` is the child's. What passes through the pipe between them:
 
-    parent: ("open", name, model, runtime)      child: ("ready", facts)
+    parent: ("open", module, model, runtime)    child: ("ready", facts)
     parent: ("generate", sampling)              child: ("pull", n) | ("completion", Completion) ... and then ("done",)
     parent, to a pull: [up to n conversations]  fewer than n: there are no more
                                                 child, at any time: ("failed", error), and it ends
+
+Another module than an engine's has its own words for these: what is opened with, what is pulled and what comes back.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Iterable, Iterator
 
-from deltadata.engines import Completion, Conversation, Model
+from deltadata.engines import Model
 from deltadata.errors import OutsideError, UserError, need
 
 PATIENCE = 5.0  # seconds that a child is given to end
@@ -35,8 +37,10 @@ AGAIN = "run the same command again; finished parts are kept"
 
 
 @contextmanager
-def hosted(name: str, model: Model, runtime: dict[str, Any], log: Path | None) -> Iterator[Proxy]:
+def hosted(name: str, model: Model, runtime: Any, log: Path | None, module: str | None = None) -> Iterator[Proxy]:
     """The engine `name` in a child process, which has ended when the context has.
+
+    `module` has the `open_engine(model, runtime)` that the child calls (None: the module of that engine).
 
     Raises UserError when the engine's package is not installed or `model` is none, OutsideError when the child dies.
     """
@@ -60,7 +64,7 @@ def hosted(name: str, model: Model, runtime: dict[str, Any], log: Path | None) -
         theirs.close()
         proxy = Proxy(name, child, ours, log, out.tell())
     try:
-        proxy.open(model, runtime)
+        proxy.open(module or f"deltadata.engines.{name}", model, runtime)
         yield proxy
     finally:
         proxy.close()
@@ -90,13 +94,13 @@ class Proxy:
         self._idle = False  # waiting for an order, so that closing the pipe is enough to end it
         self.facts: dict[str, Any] = {}
 
-    def open(self, model: Model, runtime: dict[str, Any]) -> None:
-        self._send(("open", self._name, model, runtime))
+    def open(self, module: str, model: Model, runtime: Any) -> None:
+        self._send(("open", module, model, runtime))
         self.facts = self._receive()[1]
         self._idle = True
 
-    def generate(self, conversations: Iterable[Conversation], sampling: dict[str, Any]) -> Iterator[Completion]:
-        """As in `Engine`. A caller that leaves before the end ends the child."""
+    def generate(self, conversations: Iterable[Any], sampling: dict[str, Any]) -> Iterator[Any]:
+        """As in `Engine`, of what the opened module takes. A caller that leaves before the end ends the child."""
         if not self._idle:
             raise OutsideError(f"the {self._name} engine was left in the middle of a part", cure=AGAIN)
         self._idle = False

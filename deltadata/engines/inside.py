@@ -14,12 +14,13 @@ import sys
 import traceback
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Iterator
 
-from deltadata.engines import Conversation, Engine
 from deltadata.errors import DeltadataError, OutsideError, UserError
 
-PULL = 128  # conversations per message
+PULL = 128  # conversations per message, unless an engine says how many it `pulls`
 CUDA_BUILDS = ("torchvision", "torchaudio", "torchcodec")
 
 
@@ -29,24 +30,49 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: also a parent that is killed ends this
-    pipe = Connection(int(sys.argv[1]))
+    parent = Parent(Connection(int(sys.argv[1])))
     try:
-        _serve(pipe)
+        _serve(parent)
     except DeltadataError as error:
         traceback.print_exc()  # into the log: the error that goes home loses its cause
-        _tell(pipe, ("failed", error))
+        parent.tell(("failed", error))
         return error.exit_code
     except SystemExit as over:  # told to end, or the pipe closed; anything else leaves its traceback in the log
         return int(over.code or 0)
     return 0
 
 
-def _serve(pipe: Connection) -> None:
-    _, name, model, runtime = _hear(pipe)
+class Parent:
+    """The other end of the pipe. What it says is received beside the work, so that it never waits in mid-sentence."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._said = pipe, SimpleQueue[Any]()
+        Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._said.put(self._pipe.recv())
+        except (EOFError, ConnectionResetError):  # it has gone, or wants no more
+            self._said.put(None)
+
+    def hear(self) -> Any:
+        if (said := self._said.get()) is None:
+            sys.exit(0)
+        return said
+
+    def tell(self, message: Any) -> None:
+        try:
+            self._pipe.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            sys.exit(0)
+
+
+def _serve(parent: Parent) -> None:
+    _, module, model, runtime = parent.hear()
     with ExitStack() as stack:
         try:
-            opening = importlib.import_module(f"deltadata.engines.{name}").open_engine(model, runtime)
-            engine: Engine = stack.enter_context(opening)
+            engine = stack.enter_context(importlib.import_module(module).open_engine(model, runtime))
         except OSError as failure:  # what transformers and the Hub's client raise for a model they cannot read
             refuse_cuda_builds()
             reason = f"the model could not be loaded: {failure}"
@@ -54,12 +80,12 @@ def _serve(pipe: Connection) -> None:
         except (ImportError, RuntimeError):
             refuse_cuda_builds()
             raise
-        _tell(pipe, ("ready", engine.facts))
+        parent.tell(("ready", engine.facts))
         while True:
-            _, sampling = _hear(pipe)
-            for completion in engine.generate(_pulled(pipe), sampling):
-                _tell(pipe, ("completion", completion))
-            _tell(pipe, ("done",))
+            _, sampling = parent.hear()
+            for completion in engine.generate(_pulled(parent, getattr(engine, "pulls", PULL)), sampling):
+                parent.tell(("completion", completion))
+            parent.tell(("done",))
 
 
 def refuse_cuda_builds() -> None:
@@ -81,27 +107,17 @@ def refuse_cuda_builds() -> None:
         )
 
 
-def _pulled(pipe: Connection) -> Iterator[Conversation]:
+def _pulled(parent: Parent, size: int) -> Iterator[Any]:
+    """What the parent has, `size` a message; the next message is asked for before this one is worked on."""
+    parent.tell(("pull", size))
     while True:
-        _tell(pipe, ("pull", PULL))
-        block = _hear(pipe)
+        block = parent.hear()
+        more = len(block) == size
+        if more:
+            parent.tell(("pull", size))
         yield from block
-        if len(block) < PULL:
+        if not more:
             return
-
-
-def _hear(pipe: Connection) -> Any:
-    try:
-        return pipe.recv()
-    except (EOFError, ConnectionResetError):  # the parent has gone, or wants no more
-        sys.exit(0)
-
-
-def _tell(pipe: Connection, message: Any) -> None:
-    try:
-        pipe.send(message)
-    except (BrokenPipeError, ConnectionResetError):
-        sys.exit(0)
 
 
 if __name__ == "__main__":

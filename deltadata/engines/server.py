@@ -120,7 +120,7 @@ class Server:
             return failed(index, "empty conversation")
         template = {"chat_template_kwargs": conversation.template} if conversation.template else {}
         body = {"model": self.model, "messages": conversation.messages, "seed": conversation.seed}
-        data, trouble, unreachable = json.dumps(body | template | sampling).encode(), "", False
+        data, trouble, unreachable = json.dumps(body | template | _guided(sampling)).encode(), "", False
         for tries in range(1 + self.retries):
             asked = None
             try:
@@ -161,6 +161,15 @@ class Server:
         if status in (401, 403):
             cure = f"set the environment variable {self.key_env} to a key that this server takes"
         raise UserError(text, where=self.url, cure=cure)
+
+
+def _guided(sampling: dict[str, Any]) -> dict[str, Any]:
+    """The request's sampling keys: a `json_schema` becomes the `response_format` that such servers know."""
+    said = dict(sampling)
+    if (schema := said.pop("json_schema", None)) is not None:
+        named = {"name": "reply", "schema": schema, "strict": True}
+        said["response_format"] = {"type": "json_schema", "json_schema": named}
+    return said
 
 
 def _completion(index: int, raw: bytes) -> Completion | None:

@@ -28,7 +28,7 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 THE_RUNGS = ("model", "revision", "dtype")  # change the text, so they belong to the recipe's rung
-OURS = ("n", "seed", "output_kind")
+OURS = ("n", "seed", "output_kind", "structured_outputs")
 
 
 @contextmanager
@@ -161,14 +161,17 @@ def _parameters(sampling: dict[str, Any], seed: int) -> Any:
     """SamplingParams. Raises UserError for a name or a value that vLLM does not take."""
     from vllm import SamplingParams
     from vllm.exceptions import VLLMValidationError
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     known = [name for name in SamplingParams.__struct_fields__ if not name.startswith("_") and name not in OURS]
+    sampling = dict(sampling)
+    schema = sampling.pop("json_schema", None)
     for key in sampling:
         if key not in known:
             raise UserError("vLLM has no such parameter", where=f"sampling.{key}", cure=did_you_mean(key, known))
     try:
-        return SamplingParams(**sampling, seed=seed, output_kind=RequestOutputKind.FINAL_ONLY)
+        guide = None if schema is None else StructuredOutputsParams(json=schema)
+        return SamplingParams(**sampling, structured_outputs=guide, seed=seed, output_kind=RequestOutputKind.FINAL_ONLY)
     except (TypeError, ValueError, VLLMValidationError) as refusal:
         raise UserError(f"vLLM refuses: {refusal}", where="sampling", cure="change the value") from refusal
 

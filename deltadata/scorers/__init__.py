@@ -30,11 +30,13 @@ class BadCheck(ValueError):
 class Scorer(Protocol):
     """Two methods. `facts` are JSON values: the settings, and the versions of what changes the numbers.
 
+    `engine_facts` are those that are known once a model is loaded; they are told, and no part is made anew for them.
     `reads_meta`: whether the columns that a pool keeps are part of what is scored. `notes` counts what a person should
     know of the responses scored since it was last emptied: those without a score by reason, those that were cut.
     """
 
     facts: dict[str, Any]
+    engine_facts: dict[str, Any]
     reads_meta: bool
     notes: dict[str, int]
 
@@ -48,7 +50,8 @@ class Scorer(Protocol):
     def score(self, prompts: Iterable[Asked], responses: Iterable[str]) -> Iterator[float | None]:
         """One number per pair of the two, in their order; more is better; None where nothing can be said.
 
-        Both may be lazy; the same prompt may come many times. Raises what `refuse` raises.
+        Both may be lazy; the same prompt may come many times. Called again before its numbers are taken, it may begin
+        with what comes next. Raises what `refuse` raises.
         """
         ...
 

@@ -41,6 +41,7 @@ class Checks:
         self.column = column
         self.form: str = form
         self.notes: dict[str, int] = {}
+        self.engine_facts: dict[str, Any] = {}
         self.facts: dict[str, Any] = {"scorer": "checks", "form": form, "column": column, "py3langid": _installed()}
 
     def refuse(self, asked: Asked) -> None:
