@@ -141,7 +141,8 @@ def report(
     from deltadata.reports import JSON_FILE, PAGE_FILE, make
     from deltadata.screen import Screen
 
-    need("sklearn", "report")
+    if not numbers_only:
+        need("matplotlib", "report")
     told = make(run, drawn=not numbers_only)
     if as_json:
         print(json.dumps(told, ensure_ascii=False, indent=1))

@@ -86,7 +86,8 @@ def file(package: Path = Path(__file__).parent) -> Path:
 @lru_cache(maxsize=1)
 def known() -> Known:
     """All of cards/licences.yaml."""
-    told = yaml.safe_load(file().read_text(encoding="utf-8"))
+    text = file().read_text(encoding="utf-8")
+    told = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # in C where PyYAML has it
     licences = {
         name: Licence(
             title=row["title"],

@@ -17,7 +17,7 @@ from rich.console import Console
 from deltadata.screen import Screen, _spread
 
 HEAVY = ("torch", "vllm", "transformers", "datasets", "trl", "polars", "pyarrow", "aiohttp", "pydantic")
-HEAVY += ("numpy", "matplotlib", "sklearn", "rapidfuzz")
+HEAVY += ("numpy", "matplotlib", "rapidfuzz")
 
 
 def edit(recipe: dict[str, Any], address: str, value: Any) -> None:

@@ -43,7 +43,7 @@ ROWS = {
     ],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
-HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid", "lm_eval"}
+HEAVY |= {"matplotlib", "scipy", "rapidfuzz", "py3langid", "lm_eval"}
 
 Edge = tuple[str, str]
 
