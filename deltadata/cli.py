@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deltadata.ends import ended
-from deltadata.errors import OutsideError, UserError, did_you_mean
+from deltadata.ends import ended, resumable
+from deltadata.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from deltadata.recipe import Recipe
@@ -64,7 +64,7 @@ def _work(
     screen = Screen()
     place = folder or Path("runs") / recipe.name
     try:
-        with open_run(place, recipe.name) as opened:
+        with resumable(place, "finished tables and parts are"), open_run(place, recipe.name) as opened:
             job = Job(opened, recipe, path, screen, overwrite, retry)
             if stage == DRY_FILTER:
                 screen.funnel(run.would_report(job))
@@ -77,9 +77,6 @@ def _work(
                 screen.closing(card.closing(recipe, opened.record))
                 screen.note(f"dataset: {opened.path / 'dataset'}")
                 screen.note(f'next: load_dataset("{opened.path / "dataset"}"), or deltadata report {opened.path}')
-    except KeyboardInterrupt:
-        cure = "the same command goes on from there"
-        raise OutsideError("stopped; finished tables and parts are kept", where=str(place), cure=cure) from None
     finally:
         screen.close()
 
@@ -387,11 +384,8 @@ def train(
     from deltadata.screen import Screen
 
     asked = trainings.asked(source, set_, run, method, student)
-    try:
+    with resumable(asked.folder, "the last checkpoint is"):
         folder = trainings.run_training(asked, Screen(), overwrite)
-    except KeyboardInterrupt:
-        cure = "the same command goes on from there"
-        raise OutsideError("stopped; the last checkpoint is kept", where=str(asked.folder), cure=cure) from None
     if push and main:
         from deltadata.model_push import push_model
 
@@ -452,11 +446,8 @@ def evaluate(
     asked = trainings.asked(source, set_, run)
     told = Told(model, reference, name, limit, engine, measure, bins, not no_fresh, overwrite)
     bench = Bench(suite, data, tuple(baseline), allow_code, judged) if suite else None
-    try:
+    with resumable(asked.run, "finished parts are"):
         facts = run_evaluation(asked, told, bench, Screen())
-    except KeyboardInterrupt:
-        cure = "the same command goes on from there"
-        raise OutsideError("stopped; finished parts are kept", where=str(asked.run), cure=cure) from None
     if as_json:
         print(json.dumps(facts, ensure_ascii=False, indent=1))
 
