@@ -39,7 +39,7 @@ ROWS = {
         *("job", "nothing", "reports", "publish", "run", "verify", "remote", "push", "pull", "model_push"),
         *("machine", "watch", "train", "trainings"),
         *("eval_models", "evaluate", "suite", "harness", "evaluations", "compare", "plan"),
-        *("screen", "show", "ends", "cli", "__main__"),
+        *("screen", "show", "ends", "cli_types", "cli_look", "cli_hub", "cli_packs", "cli_train", "cli", "__main__"),
     ],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
