@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from deltadata.errors import need
-
 Array = npt.NDArray[Any]
 REPLICATES = 4_000  # of an agreement: its limits are then off by a twentieth of a standard error
 STRENGTH_REPLICATES = 500
 BATCH = 4_000_000  # numbers held at once by a bootstrap
+CACHED = 1 << 16  # of them where each is looked at once more
 
 
 class Outcomes(NamedTuple):
@@ -94,8 +92,15 @@ def resamples(counts: Array, replicates: int, rng: np.random.Generator) -> Itera
         if outcome is None:
             yield rng.multinomial(n, counts / n, size=rows)
         else:
-            drawn = (np.bincount(outcome[rng.integers(0, n, n)], minlength=size) for _ in range(rows))
-            yield np.stack(list(drawn))
+            most = max(1, CACHED // n)
+            drawn = (_by_prompt(outcome, size, min(most, rows - done), rng) for done in range(0, rows, most))
+            yield np.concatenate(list(drawn))
+
+
+def _by_prompt(outcome: Array, size: int, rows: int, rng: np.random.Generator) -> Array:
+    """`rows` resamples of prompts with these outcomes, drawn prompt by prompt and counted by outcome."""
+    drawn = outcome[rng.integers(0, len(outcome), (rows, len(outcome)))] + size * np.arange(rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
 
 
 def strengths(scores: Array, prompts: Array | None, seed: int) -> tuple[list[float | None], list[list[float] | None]]:
@@ -181,7 +186,6 @@ def controlled(lengths: Array, signs: Array) -> dict[str, float | None]:
     side; over distinct (length delta, sign) with their counts, which gives the same maximum. None where only one
     outcome or one length delta exists. Where length alone tells the outcomes apart the coefficient has no maximum and
     is None, and the agreement is that of the pairs at length delta 0, or what its place beside the boundary says.
-    Raises UserError when scikit-learn is not installed.
     """
     cells = pl.DataFrame({"x": lengths, "sign": signs}).group_by("x", "sign").len().sort("x", "sign")
     x, sign, count = (cells[name].to_numpy().astype(float) for name in ("x", "sign", "len"))
@@ -192,15 +196,42 @@ def controlled(lengths: Array, signs: Array) -> dict[str, float | None]:
     for way in (1, -1):
         if (way * x[lost > 0]).max() <= (way * x[won > 0]).min():
             return nothing | {"agreement": _beside(way * x, won, lost)}
-    if find_spec("sklearn") is None:  # `deltadata report` asks for it first; `deltadata run` says that it is missing
-        return nothing
     mean = np.average(x, weights=count)
     scale = np.sqrt(np.average((x - mean) ** 2, weights=count))
-    model = need("sklearn.linear_model", "report").LogisticRegression(C=np.inf, tol=1e-8, max_iter=10_000)
-    sides = np.repeat([1, 0], len(x))
-    model.fit(np.tile((x - mean) / scale, 2)[:, None], sides, sample_weight=np.concatenate([won, lost]))
-    at_zero = model.predict_proba(np.array([[-mean / scale]]))[0, 1]
-    return {"agreement": float(at_zero), "coefficient": float(model.coef_[0, 0])}
+    level, slope = logistic((x - mean) / scale, won, lost)
+    return {"agreement": float(_chance(np.array(level - slope * mean / scale))), "coefficient": slope}
+
+
+def logistic(x: Array, won: Array, lost: Array) -> tuple[float, float]:
+    """Level and slope of the log-odds to win along `x`, `won` and `lost` being counts at each: the most likely ones.
+
+    There is such a maximum only where the outcomes overlap along `x`. Source: Newton's method; a step that would leave
+    the data less likely is halved.
+    """
+    count, at, best = won + lost, np.zeros(2), -np.inf
+    for _ in range(200):
+        chance = _chance(at[0] + at[1] * x)
+        weight, missed = count * chance * (1 - chance), won - count * chance
+        # About the weighted mean level and slope are solved for apart: outliers then cost no digits.
+        middle = (weight @ x) / weight.sum()
+        turn = (missed @ (x - middle)) / (weight @ (x - middle) ** 2)
+        step = np.array([missed.sum() / weight.sum() - turn * middle, turn])
+        for _ in range(60):
+            odds = at + step
+            told = -float(won @ np.logaddexp(0, -odds[0] - odds[1] * x) + lost @ np.logaddexp(0, odds[0] + odds[1] * x))
+            if told >= best:
+                break
+            step /= 2
+        at, best = at + step, told
+        if np.abs(step).max() < 1e-10 * max(1.0, np.abs(at).max()):
+            break
+    return float(at[0]), float(at[1])
+
+
+def _chance(odds: Array) -> Array:
+    """The probability of log-odds, however large."""
+    found: Array = np.exp(-np.logaddexp(0, -odds))
+    return found
 
 
 def _beside(x: Array, won: Array, lost: Array) -> float:

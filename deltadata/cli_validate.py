@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deltadata.errors import OutsideError
+from deltadata.cli_types import RecipePath, RunFolder, Sets
+from deltadata.ends import resumable
 
 if TYPE_CHECKING:
     from deltadata.screen import Screen
 
 
 def validate(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="the recipe, a .yaml file")],
+    recipe: RecipePath,
     scorer: Annotated[str | None, typer.Option(help="whose scores [default: the recipe's only scorer]")] = None,
     sample: Annotated[
         int | None, typer.Option(help="prompts of a look [default: 200]", min=1, max=10_000_000, show_default=False)
@@ -31,8 +32,8 @@ def validate(
         int | None, typer.Option(help="how often you may look, planned at the first [default: 1]", min=1, max=100)
     ] = None,
     next_: Annotated[bool, typer.Option("--next", help="take the next look that was planned")] = False,
-    set_: Annotated[list[str], typer.Option("--set", help="override a key: generate.sampling.max_tokens=512")] = [],
-    run: Annotated[Path | None, typer.Option("--run", help="the run folder [default: runs/<recipe name>]")] = None,
+    set_: Sets = [],
+    run: RunFolder = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="begin anew what the recipe no longer describes")
     ] = False,
@@ -49,11 +50,8 @@ def validate(
     place = run or Path("runs") / found.name
     asked = validate.Asked(scorer, sample, at_least, looks, next_, width)
     try:
-        with open_run(place, found.name) as opened:
+        with resumable(place, "finished parts are"), open_run(place, found.name) as opened:
             told = validate.validate(Job(opened, found, recipe, screen, overwrite), asked)
-    except KeyboardInterrupt:
-        cure = "the same command goes on from there"
-        raise OutsideError("stopped; finished parts are kept", where=str(place), cure=cure) from None
     finally:
         screen.close()
     if as_json:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deltadata import eval_tables, evaluate, suite
+from deltadata import eval_tables, evaluate, sheet, suite
 from deltadata.errors import UserError
 
 DRAWN = ("margin", "margin_accuracy")
@@ -95,9 +95,7 @@ def unlike(told: dict[str, dict[str, Any]]) -> list[str]:
 
 def draw(told: dict[str, dict[str, Any]], path: Path) -> bool:
     """Margin and accuracy of each student with intervals; False where matplotlib is missing."""
-    import importlib.util
-
-    if importlib.util.find_spec("matplotlib") is None:
+    if not sheet.available():
         return False
     shown = {name: facts["held_out"]["overall"] for name, facts in told.items()}
     title = f"{len(shown)} students on held-out pairs"

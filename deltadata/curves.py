@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def ends(history: Sequence[Entry]) -> tuple[dict[str, float], dict[str, float]]:
 def draw(history: Sequence[Entry], path: Path, name: str) -> bool:
     """Write the picture; returns False where matplotlib is missing or the log is empty."""
     shown = [quantity for quantity in SHOWN if points(history, quantity)[0]]
-    if importlib.util.find_spec("matplotlib") is None or not shown:
+    if not shown or not sheet.available():
         return False
     with sheet.style():
         figure, axes = sheet.blank(f"Training on {name}", "By optimizer step.", (len(shown), 1), 1.4, 0.6, gap=0.4)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -42,6 +44,16 @@ def ended(app: typer.Typer) -> None:
         _end(told.exit_code, f"error: {told}", at_once=True)
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def resumable(where: Path, kept: str) -> Iterator[None]:
+    """Ctrl-C as an OutsideError that says what is kept: the same command goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        cure = "the same command goes on from there"
+        raise OutsideError(f"stopped; {kept} kept", where=str(where), cure=cure) from None
 
 
 def _usage(mistake: Any) -> str:

@@ -58,6 +58,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known are: {', '.join(choice)}" if choice else "none are known"
 
 
+def first_line(problem: BaseException) -> str:
+    """What an error of a library says, or what it is called where it says nothing."""
+    return (str(problem).strip() or type(problem).__name__).splitlines()[0]
+
+
 def need(module: str, extra: str) -> ModuleType:
     """Import an optional `module`, or refuse with the line that installs it.
 

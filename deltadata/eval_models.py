@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltadata import store, student, training_data, trainings
-from deltadata.errors import UserError, need
+from deltadata.errors import UserError, first_line, need
 from deltadata.screen import Screen
 from deltadata.store import replacing
 from deltadata.student import Student
@@ -69,9 +69,8 @@ def _merged(model: str, home: Path, screen: Screen) -> str:
         try:
             whole = peft.AutoPeftModelForCausalLM.from_pretrained(model, dtype="auto").merge_and_unload()
         except (OSError, ValueError) as problem:
-            said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
             cure = "put the base where adapter_config.json says, or give a merged model"
-            raise UserError(f"its base cannot be loaded: {said}", where=model, cure=cure) from None
+            raise UserError(f"its base cannot be loaded: {first_line(problem)}", where=model, cure=cure) from None
         with replacing(into) as folder:
             whole.save_pretrained(folder)
             AutoTokenizer.from_pretrained(model).save_pretrained(folder)

@@ -5,7 +5,6 @@ deltadata evaluate RUN --model DIR; deltadata compare RUN...
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +111,7 @@ def sentences(facts: Facts) -> list[str]:
 
 def draw(facts: Facts, path: Path) -> bool:
     """Margin by bin of the delta, and what fresh answers changed; False where matplotlib is missing."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not sheet.available():
         return False
     whole = {"all pairs": facts["held_out"]["overall"]}
     rows = whole | {f"{span(row)} ({row['pairs']})": row for row in facts["held_out"]["bins"]}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from deltadata import (
     fresh,
     machine,
     margins,
+    preflight,
     recipe,
     store,
     tables,
@@ -30,7 +32,7 @@ from deltadata import (
 from deltadata.dataset import TEST
 from deltadata.errors import UserError, did_you_mean
 from deltadata.eval_models import Both
-from deltadata.generate import RUNTIME_KEYS
+from deltadata.generate import keys_of
 from deltadata.parquet import groups, open_parquet
 from deltadata.scored import CHARACTERS
 from deltadata.scorer_sections import Checks
@@ -141,14 +143,14 @@ def held_out(pairs: training_data.Pairs, limit: int | None) -> tuple[list[dict[s
     for path in pairs.files[TEST]:
         with open_parquet(path) as file:
             names = file.schema_arrow.names
-        wanted = [name for name in names if name in (PROMPT, *SIDES, PROMPT_ID) or name.startswith(DELTA)]
+        deltas = [name for name in names if name.startswith(DELTA)]
+        wanted = [name for name in names if name in (PROMPT, *SIDES, PROMPT_ID) or name in deltas]
         for group in groups(path, [name for name in names if name not in wanted]):
             rest = None if limit is None else max(limit - len(rows), 0)
             part = group.slice(0, rest)
-            ids = part[PROMPT_ID].to_pylist() if PROMPT_ID in wanted else None
-            for number, row in enumerate(margins.messages([part], None)):
-                rows.append({PROMPT_ID: ids[number] if ids else tables.prompt_id(row[PROMPT])} | row)
-            numbers.append(pl.DataFrame(part.select([name for name in wanted if name.startswith(DELTA)])))
+            for row in chain.from_iterable(preflight.batches([part.select([n for n in wanted if n not in deltas])])):
+                rows.append({PROMPT_ID: tables.prompt_id(row[PROMPT])} | row)
+            numbers.append(pl.DataFrame(part.select(deltas)))
     return rows, pl.concat(numbers, how="diagonal_relaxed").select(pl.all().cast(pl.Float64))
 
 
@@ -186,7 +188,7 @@ def _held_out(
     told = {}
     for name, model in (("student", both.student), ("reference", both.reference)):
         screen.note(f"log-probs of {len(rows)} held-out pairs: {name} ({model.told})")
-        told[name] = margins.cached(home / "log_probs", key, model, rows, both.window, None)
+        told[name] = margins.cached(home / "log_probs", key, model, rows, both.window)
     margins.refuse_other_tokens(told["student"], told["reference"], both.reference.told)
     gaps = {name: margins.gap(frame).fill_null(float("nan")).to_numpy() for name, frame in told.items()}
     margin = gaps["student"] - gaps["reference"]
@@ -215,11 +217,9 @@ def _fresh(
     engine = told.engine or (generate.engine if generate and generate.engine in ENGINES else ENGINES[0])
     sampling = (generate.sampling if generate else Sampling()).model_dump(exclude={"samples"})
     given = (made.runtime.model_extra or {}) if made else {}
-    own, mine = {key for keys in RUNTIME_KEYS.values() for key in keys}, RUNTIME_KEYS.get(engine, ("max_model_len",))
-    runtime = {k: v for k, v in given.items() if k in mine or (engine == "vllm" and k not in own)}
     source = Path(str(asked.train.dataset))
-    prompts = fresh.held_out(rows, source if (source / tables.PROMPTS_FILE).is_file() else asked.run, None)
-    asking = fresh.Asking(engine, sampling, asked.seed, runtime)
+    prompts = fresh.held_out(rows, source if (source / tables.PROMPTS_FILE).is_file() else asked.run)
+    asking = fresh.Asking(engine, sampling, asked.seed, keys_of(engine, given))
     where = asked.run / FOLDER / "responses"
     answers = [
         fresh.answered(prompts, model, asking, where, name, screen)

@@ -85,10 +85,5 @@ def _each(told: Report, say: Callable[[Tree], str], measure: str = "") -> str:
 
 
 _SEEN: dict[str, Callable[[Report], str]] = {
-    "deltas": _deltas,
-    "ladder": _ladder,
-    "quality": _quality,
-    "length": _length,
-    "funnel": _funnel,
-    "agreement": _agreement,
+    seen.__name__[1:]: seen for seen in (_deltas, _ladder, _quality, _length, _funnel, _agreement)
 }

@@ -19,7 +19,7 @@ import polars as pl
 from deltadata import bins, measure, tables
 from deltadata.engines import Conversation, Model, open_engine
 from deltadata.errors import UserError
-from deltadata.generate import Progress
+from deltadata.generate import Progress, seed_of
 from deltadata.parquet import read_columns, write_table
 from deltadata.scorers import Asked, Scorer
 from deltadata.student import Student
@@ -46,12 +46,12 @@ class Asking(NamedTuple):
     runtime: dict[str, Any]
 
 
-def held_out(rows: Iterable[dict[str, Any]], run: Path, limit: int | None) -> list[Held]:
+def held_out(rows: Iterable[dict[str, Any]], run: Path) -> list[Held]:
     """The distinct prompts of `rows` (prompt_id may be missing), with what the run's pools kept of them."""
     found: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         found.setdefault(row.get(PROMPT_ID) or tables.prompt_id(row[PROMPT]), row[PROMPT])
-    ids = list(found)[:limit]
+    ids = list(found)
     kept: dict[str, str | None] = {}
     if (run / PROMPTS_FILE).exists():
         known = read_columns(run / PROMPTS_FILE, [PROMPT_ID, META]).filter(pl.col(PROMPT_ID).is_in(ids))
@@ -73,7 +73,7 @@ def answered(
         return pl.read_parquet(path)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any] | None] = [None] * len(prompts)
-    asked = [Conversation(p.messages, tables.rank(asking.seed, p.prompt_id, 0) >> 32) for p in prompts]
+    asked = [Conversation(p.messages, seed_of(asking.seed, p.prompt_id, 0)) for p in prompts]
     with open_engine(
         asking.engine, Model(model.path, model.revision), asking.runtime, folder / f"{asking.engine}.log"
     ) as engine:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,7 @@ RUNTIME_KEYS = {
     "transformers": ("batch_size", "max_model_len"),
     "scripted": ("scripted",),
 }
+OWNED = {key for keys in RUNTIME_KEYS.values() for key in keys}
 
 
 class Progress(Protocol):
@@ -145,6 +146,13 @@ def _by_load(recipe: Recipe) -> list[list[Rung]]:
     return list(loads.values())
 
 
+def keys_of(engine: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the keys under `runtime:` that this engine takes."""
+    if engine == "vllm":
+        return {key: value for key, value in given.items() if key not in OWNED or key == "max_model_len"}
+    return {key: given[key] for key in RUNTIME_KEYS[engine] if key in given}
+
+
 def runtime_of(recipe: Recipe, rung: Rung) -> dict[str, Any]:
     """The runtime keys of the rung's engine. `base_url` may be a mapping of the names of rungs and judges to addresses.
 
@@ -156,14 +164,11 @@ def runtime_of(recipe: Recipe, rung: Rung) -> dict[str, Any]:
 def runtime_for(recipe: Recipe, name: str, engine: str) -> dict[str, Any]:
     """The runtime keys of `engine`, for the rung or the scorer called `name`; raises as `runtime_of` does."""
     given = recipe.runtime.model_extra or {}
-    owned = {key for keys in RUNTIME_KEYS.values() for key in keys}
-    if engine == "vllm":
-        return {key: value for key, value in given.items() if key not in owned or key == "max_model_len"}
+    mine = keys_of(engine, given)
     if "vllm" not in recipe.engines():
-        for key in given.keys() - owned:
+        for key in given.keys() - OWNED:
             cure = did_you_mean(key, ["overlap", *RUNTIME_KEYS[engine]])
             raise UserError(f"the engine {engine} takes no such key", where=f"runtime.{key}", cure=cure)
-    mine = {key: given[key] for key in RUNTIME_KEYS[engine] if key in given}
     if isinstance(mine.get("base_url"), dict):
         if name not in mine["base_url"]:
             cure = f"add `{name}: http://...`"
@@ -262,9 +267,13 @@ def _requests(run: Run, recipe: Recipe, ask: Ask, stop: Stop) -> Iterator[Reques
         ):
             if rung.system is not None and messages[0][tables.ROLE] != "system":
                 messages = [{tables.ROLE: "system", tables.CONTENT: rung.system}, *messages]
-            # One seed per prompt and sample, the same for every rung, whatever else is in the pool.
-            seed = tables.rank(recipe.seed, prompt_id, sample) >> 32
+            seed = seed_of(recipe.seed, prompt_id, sample)
             yield Request(prompt_id, sample, Conversation(messages, seed, rung.chat_template_kwargs))
+
+
+def seed_of(seed: int, prompt_id: str, sample: int) -> int:
+    """One for each prompt and sample, the same for every rung, whatever else is in the pool."""
+    return tables.rank(seed, prompt_id, sample) >> 32
 
 
 def _remember(requests: Iterable[Request], asked: dict[int, tuple[str, int]]) -> Iterator[Conversation]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from deltadata.errors import DeltadataError, OutsideError, UserError, need
+from deltadata.errors import DeltadataError, OutsideError, UserError, first_line, need
 from deltadata.layouts import column_of
 
 PREFIX = "hf:"
@@ -106,8 +106,7 @@ def is_local(problem: BaseException) -> bool:
 
 def said(problem: BaseException) -> str:
     """The first line of it, without what follows an address: that may be a signature."""
-    text = (str(problem.__cause__ or problem).strip() or type(problem).__name__).splitlines()[0]
-    return re.sub(r"\?\S+", "?...", text)
+    return re.sub(r"\?\S+", "?...", first_line(problem.__cause__ or problem))
 
 
 def failed(where: str, problem: BaseException, kept: str, access: str = ACCEPT) -> DeltadataError:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from deltadata.errors import UserError, did_you_mean
+from deltadata.templates import folder
 
 KINDS = ("permissive", "attribution", "share-alike", "terms", "non-commercial", "no-sharing", "unknown")
 UNKNOWN = KINDS[-1]
@@ -78,16 +78,11 @@ class Known(NamedTuple):
     copies: tuple[str, ...]
 
 
-def file(package: Path = Path(__file__).parent) -> Path:
-    """Where licences.yaml lies: in the package when installed, beside it in a checkout."""
-    places = (folder / "cards" / "licences.yaml" for folder in (package, package.parent))
-    return next(place for place in places if place.is_file())
-
-
 @lru_cache(maxsize=1)
 def known() -> Known:
     """All of cards/licences.yaml."""
-    told = yaml.safe_load(file().read_text(encoding="utf-8"))
+    text = (folder() / "licences.yaml").read_text(encoding="utf-8")
+    told = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # in C where PyYAML has it
     licences = {
         name: Licence(
             title=row["title"],

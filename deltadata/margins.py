@@ -18,31 +18,29 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from deltadata import preflight, tables
-from deltadata.errors import UserError, need
+from deltadata.errors import UserError, first_line, need
 from deltadata.parquet import write_table
 from deltadata.scorers.passes import Answer, log_probs
 from deltadata.student import Student, tokenizer
-from deltadata.tables import CHOSEN, PROMPT, REJECTED, SIDES, TOKENS, of
+from deltadata.tables import CHOSEN, REJECTED, SIDES, TOKENS, of
 
 MEAN = "mean_log_prob"
 
 
-def load(model: Student, dtype: str | None = None) -> Any:
-    """The causal language model, ready to score. float32 on a CPU and bfloat16 on a GPU unless `dtype` says else."""
+def load(model: Student) -> Any:
+    """The causal language model, ready to score. float32 on a CPU and bfloat16 on a GPU."""
     torch = need("torch", "train")
     from transformers import AutoModelForCausalLM
 
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    kind = dtype or ("float32" if device.type == "cpu" else "bfloat16")
+    kind = "float32" if device.type == "cpu" else "bfloat16"
     try:
         found = AutoModelForCausalLM.from_pretrained(model.path, revision=model.revision, dtype=kind)
     except (OSError, ValueError) as problem:
-        said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         cure = "give the directory of a causal language model"
-        raise UserError(f"the model cannot be loaded: {said}", where=model.told, cure=cure) from None
+        raise UserError(f"the model cannot be loaded: {first_line(problem)}", where=model.told, cure=cure) from None
     return found.to(device).eval()
 
 
@@ -56,7 +54,7 @@ def answers(told: Any, rows: Sequence[dict[str, Any]], window: int) -> list[dict
     return found
 
 
-def of_model(model: Student, rows: Iterable[dict[str, Any]], window: int, dtype: str | None = None) -> pl.DataFrame:
+def of_model(model: Student, rows: Iterable[dict[str, Any]], window: int) -> pl.DataFrame:
     """Per pair, in order, each side's mean log-prob and tokens; null where the pair does not fit the window.
 
     `rows` hold prompt, chosen and rejected as messages. Raises UserError as `student.tokenizer` and `load` do.
@@ -65,7 +63,7 @@ def of_model(model: Student, rows: Iterable[dict[str, Any]], window: int, dtype:
     asked = answers(told, list(rows), window)
     known = [i for i, pair in enumerate(asked) if pair]
     flat = [pair[side] for pair in asked if pair for side in SIDES]
-    summed = log_probs(load(model, dtype), flat, told.pad_token_id or 0) if flat else []
+    summed = log_probs(load(model), flat, told.pad_token_id or 0) if flat else []
     columns: dict[str, list[Any]] = {of(side, what): [None] * len(asked) for side in SIDES for what in (MEAN, TOKENS)}
     for place, number in enumerate(known):
         for offset, side in enumerate(SIDES):
@@ -76,14 +74,12 @@ def of_model(model: Student, rows: Iterable[dict[str, Any]], window: int, dtype:
     return pl.DataFrame(columns, schema=kinds)
 
 
-def cached(
-    folder: Path, key: Any, model: Student, rows: Iterable[dict[str, Any]], window: int, dtype: str | None
-) -> pl.DataFrame:
+def cached(folder: Path, key: Any, model: Student, rows: Iterable[dict[str, Any]], window: int) -> pl.DataFrame:
     """As `of_model`; kept in `folder` by `key`, so that the next student finds its reference's."""
-    path = folder / f"{tables.fingerprint([key, model.digest, window, dtype])}.parquet"
+    path = folder / f"{tables.fingerprint([key, model.digest, window])}.parquet"
     if path.exists():
         return pl.read_parquet(path)
-    found = of_model(model, rows, window, dtype)
+    found = of_model(model, rows, window)
     write_table(path, found.to_arrow())
     return found
 
@@ -99,15 +95,3 @@ def refuse_other_tokens(student: pl.DataFrame, reference: pl.DataFrame, where: s
     if not student.select(counts).equals(reference.select(counts)):
         what = "the reference's tokenizer or template makes other tokens of the answers than the student's"
         raise UserError(what, where=where, cure="give the model that the student was trained from as --reference")
-
-
-def messages(groups: Iterable[pa.Table], limit: int | None) -> list[dict[str, Any]]:
-    """Rows of prompt, chosen and rejected, roles and contents alone; the first `limit`."""
-    rows: list[dict[str, Any]] = []
-    for group in groups:
-        room = None if limit is None else limit - len(rows)
-        if room == 0:
-            break
-        for row in group.select([PROMPT, *SIDES]).slice(0, room).to_pylist():
-            rows.append({name: [{k: m[k] for k in (tables.ROLE, tables.CONTENT)} for m in row[name]] for name in row})
-    return rows

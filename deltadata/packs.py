@@ -22,6 +22,7 @@ from deltadata import hub, layouts, rows, tables
 from deltadata.errors import UserError, did_you_mean
 from deltadata.ngrams import HASH, SIZES, Grams, Pack, build
 from deltadata.store import atomic
+from deltadata.templates import folder
 
 ENDING = ".pack"
 FORMAT, VERSION = "deltadata pack", 1
@@ -184,7 +185,5 @@ def find(name: str, recipe_dir: Path) -> Path:
 
 def shipped() -> dict[str, list[Source]]:
     """The evaluation sets whose packs can be built by name (recipes/packs/benchmarks.yaml), and their sources."""
-    here = Path(__file__).parent
-    place = next(folder for folder in (here, here.parent) if (folder / "recipes" / "packs").is_dir())
-    told = yaml.safe_load((place / "recipes" / "packs" / "benchmarks.yaml").read_text(encoding="utf-8"))
+    told = yaml.safe_load((folder("recipes/packs") / "benchmarks.yaml").read_text(encoding="utf-8"))
     return {name: [Source(path, tuple(set_["columns"])) for path in set_["sources"]] for name, set_ in told.items()}

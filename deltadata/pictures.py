@@ -252,10 +252,5 @@ def _more(items: Sequence[Any], shown: int, what: str) -> str:
 
 
 PICTURES: dict[str, Callable[[Report, pl.DataFrame, pl.DataFrame], Any]] = {
-    "deltas": _deltas,
-    "ladder": _ladder,
-    "quality": _quality,
-    "length": _length,
-    "funnel": _funnel,
-    "agreement": _agreement,
+    picture.__name__[1:]: picture for picture in (_deltas, _ladder, _quality, _length, _funnel, _agreement)
 }

@@ -147,7 +147,7 @@ def preflight(
     first: dict[str, str] = {}
     tokens = dict.fromkeys((PROMPT, *sides, "lost"), 0)
     before = after = pairs = bad = cut = 0
-    for rows in _batches(groups):
+    for rows in batches(groups):
         for row, found in zip(rows, tokenised(tokenizer, rows, sides), strict=True):
             holds = _reasons(found, max_length, ends, tokenizer.bos_token_id)
             for reason in (reason for reason, here in holds.items() if here):
@@ -177,12 +177,13 @@ def _side(reason: str) -> str | None:
     return next((side for side, name in CUT.items() if name == reason), None)
 
 
-def _batches(groups: Iterable[pa.Table]) -> Iterator[list[dict[str, Any]]]:
+def batches(groups: Iterable[pa.Table]) -> Iterator[list[dict[str, Any]]]:
+    """Rows in order, their messages roles and contents alone: of other fields a struct holds nulls mostly."""
     for group in groups:
         for batch in group.to_batches(max_chunksize=BATCH):
             rows = batch.to_pylist()
             for row in rows:
-                for column in (PROMPT, *SIDES):  # without what else a message struct may hold, null mostly
+                for column in (PROMPT, *SIDES):
                     row[column] = [{ROLE: m[ROLE], CONTENT: m[CONTENT]} for m in row[column]]
             yield rows
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from deltadata import card, dataset, languages, pair, recipe, reports, score, tables
+from deltadata import card, dataset, languages, pair, recipe, reports, score, sheet, tables
 from deltadata.errors import UserError
 from deltadata.job import DATASET, FILTER, PAIRS, PUSH, Job, settled
 from deltadata.nothing import no_pair
@@ -91,7 +91,7 @@ def write_card(
 
 def _reported(job: Job, new: Path) -> dict[str, Any]:
     """The run's report, whose pictures go into the dataset as well."""
-    drawn = all(find_spec(module) for module in ("matplotlib", "sklearn"))
+    drawn = sheet.available()
     if not drawn:
         job.progress.note("no pictures: pip install 'deltadata-toolkit[report]', then add --overwrite")
     told = reports.make(job.run.path, drawn, job.recipe.holdout)

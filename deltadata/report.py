@@ -87,7 +87,7 @@ def report(pairs: pl.DataFrame, ladder: pl.DataFrame, about: About) -> Tree:
 
     `pairs` are PAIRS without text and with SPLIT; `ladder` has one row per response with text: key, pool, tokens,
     characters and a column per scorer. A prompt has one pool and one split. The same seed gives the same report,
-    whatever the order of the rows. Raises UserError when there are scores and scikit-learn is not installed.
+    whatever the order of the rows.
     """
     seed = tables.rank(about.seed, "report")
     cells = _cells(pairs, about)

@@ -15,13 +15,13 @@ from itertools import count
 import polars as pl
 import pyarrow as pa
 
-from deltadata import parts, tables
+from deltadata import parts, replies, tables
 from deltadata.job import PROMPTS, Job
 from deltadata.parquet import groups, open_parquet, read_columns, write_table, writing
 from deltadata.sections import Rung
 from deltadata.tables import PROMPT_ID, RESPONSES, SAMPLE
 
-FOLDER = "validate"
+FOLDER = replies.NESTED  # judgements are shared with it
 
 
 def members(main: Job, size: int) -> pl.Series:

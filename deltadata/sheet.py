@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -51,6 +52,11 @@ LEVELS, FEWEST = 6, 10  # shades of a map, and the pairs of a column that has a 
 
 Array = NDArray[np.float64]
 Panel = tuple[str, Array, Array]  # a map's title, x and y
+
+
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltadata import models
-from deltadata.errors import UserError
+from deltadata.errors import UserError, first_line
 from deltadata.hub import asking
 
 WEIGHTS = (".safetensors", ".bin", ".pt")
@@ -92,9 +92,8 @@ def tokenizer(student: Student) -> Any:
     try:
         found = AutoTokenizer.from_pretrained(student.path, revision=student.revision)
     except (OSError, ValueError) as problem:
-        said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         cure = "give a student whose directory has its tokenizer (tokenizer.json)"
-        raise UserError(f"no tokenizer can be read: {said}", where=student.told, cure=cure) from None
+        raise UserError(f"no tokenizer can be read: {first_line(problem)}", where=student.told, cure=cure) from None
     if not found.chat_template:
         raise UserError(
             "this model has no chat template, so conversations cannot be put to it",
@@ -125,9 +124,10 @@ def config(student: Student) -> Any:
     try:
         return AutoConfig.from_pretrained(student.path, revision=student.revision)
     except (OSError, ValueError, KeyError) as problem:
-        said = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         cure = "give the directory of a model that transformers loads"
-        raise UserError(f"its config.json cannot be read: {said}", where=student.told, cure=cure) from None
+        raise UserError(
+            f"its config.json cannot be read: {first_line(problem)}", where=student.told, cure=cure
+        ) from None
 
 
 def on_meta(student: Student) -> Any:

@@ -26,8 +26,10 @@ from deltadata.errors import OutsideError, UserError, did_you_mean, need
 from deltadata.generate import Progress
 from deltadata.store import write_json
 from deltadata.student import Student
+from deltadata.templates import folder
 
 ALL, LIST, ANSWERS = "all", "list", "alpaca_eval_answers"
+SUITE = "recipes/suite"
 JUDGED = "length_controlled_winrate"
 Tree = dict[str, Any]
 
@@ -42,15 +44,9 @@ class Bench(NamedTuple):
     judged: Path | None = None
 
 
-def folder() -> Path:
-    """Where the suite lies: in the package when installed, beside it in a checkout."""
-    here = Path(__file__).parent
-    return next(place / "recipes" / "suite" for place in (here, here.parent) if (place / "recipes" / "suite").is_dir())
-
-
 def known() -> Tree:
     """suite.yaml: `benchmarks` by name, what is `published`, and the `harness` it was written for."""
-    told: Tree = yaml.safe_load((folder() / "suite.yaml").read_text(encoding="utf-8"))
+    told: Tree = yaml.safe_load((folder(SUITE) / "suite.yaml").read_text(encoding="utf-8"))
     return told
 
 
@@ -167,7 +163,7 @@ def _job(model: Student, one: Tree, bench: Bench, limit: int | None, engine: str
         "tasks": one["tasks"],
         "dataset": one["data"],
         "folders": one.get("folders", []),
-        "own": str(folder()) if one.get("own") else None,
+        "own": str(folder(SUITE)) if one.get("own") else None,
         "settings": one.get("settings", {}),
         "metric": one["metric"],
         "combine": one.get("combine", "mean"),

@@ -43,12 +43,8 @@ class Asked(NamedTuple):
     places: dict[str, str]
 
     @property
-    def method(self) -> str:
-        return self.train.method
-
-    @property
     def folder(self) -> Path:
-        return self.run / FOLDER / (self.train.name or self.method)
+        return self.run / FOLDER / (self.train.name or self.train.method)
 
 
 def asked(
@@ -104,17 +100,14 @@ def _of_hub(source: str, changes: list[str], run: Path | None) -> Asked:
 def check(asked: Asked, tokenizer: str | None, screen: Screen) -> preflight.Found:
     """The preflight alone, of the split that would be trained on; its table is shown."""
     section = asked.train if tokenizer is None else asked.train.model_copy(update={"student": tokenizer})
-    found = student.open_student(section.student, asked.recipe.parent, screen.note, weights=False)
-    pairs = training_data.open_pairs(str(section.dataset), asked.run / FOLDER / REFERENCE)
-    made = _plan(asked._replace(train=section), found, pairs)
-    window = train_args.arguments(made, positions(found))["max_length"]
+    made, pairs = _opened(asked._replace(train=section), screen, weights=False)
+    window = train_args.arguments(made, positions(made.student))["max_length"]
     return _looked(made, pairs, window, screen)
 
 
 def plan(asked: Asked, screen: Screen | None = None) -> Plan:
     """What a training would be made of: student found, data opened; nothing is written but what the Hub sends."""
-    found = student.open_student(asked.train.student, asked.recipe.parent, (screen or Screen()).note)
-    return _plan(asked, found, training_data.open_pairs(str(asked.train.dataset), asked.run / FOLDER / REFERENCE))
+    return _opened(asked, screen or Screen())[0]
 
 
 def opened_trainer(asked: Asked, screen: Screen) -> Any:
@@ -142,15 +135,18 @@ def _looked(plan: Plan, pairs: training_data.Pairs, window: int | None, screen: 
     return found
 
 
-def _plan(asked: Asked, found: student.Student, pairs: training_data.Pairs) -> Plan:
+def _opened(asked: Asked, screen: Screen, weights: bool = True) -> tuple[Plan, training_data.Pairs]:
+    """Student and pairs, and the plan that is made of them."""
+    found = student.open_student(asked.train.student, asked.recipe.parent, screen.note, weights)
+    pairs = training_data.open_pairs(str(asked.train.dataset), asked.run / FOLDER / REFERENCE)
     files = {split: [str(path) for path in paths] for split, paths in pairs.files.items()}
     folder = str(asked.folder)
-    plan = Plan(asked.method, asked.train, asked.seed, found, files, folder, "", asked.places, str(asked.recipe))
+    plan = Plan(asked.train.method, asked.train, asked.seed, found, files, folder, "", asked.places, str(asked.recipe))
     told = train_args.arguments(plan)
     # Another arithmetic gives other log-probs, and the first loss would no longer be ln 2.
     shaped = {name: told.get(name) for name in ("max_length", "ld_alpha", "bf16", "fp16", "model_init_kwargs")}
     key = tables.fingerprint([pairs.digest, found.digest, shaped, train_args.on_gpu(told)])
-    return plan._replace(reference=str(asked.run / FOLDER / REFERENCE / key))
+    return plan._replace(reference=str(asked.run / FOLDER / REFERENCE / key)), pairs
 
 
 def run_training(asked: Asked, screen: Screen, overwrite: bool = False) -> Path:
@@ -200,12 +196,10 @@ def _together(prepare: Callable[[], Plan | None] | None) -> Plan | None:
 
 def _prepared(asked: Asked, opened: Run, screen: Screen, overwrite: bool) -> Plan | None:
     """What to train, looked at and let pass; None when it is done."""
-    found = student.open_student(asked.train.student, asked.recipe.parent, screen.note)
-    pairs = training_data.open_pairs(str(asked.train.dataset), asked.run / FOLDER / REFERENCE)
-    plan = _plan(asked, found, pairs)
-    told = train_args.arguments(plan, positions(found))
+    plan, pairs = _opened(asked, screen)
+    told = train_args.arguments(plan, positions(plan.student))
     spec = _spec(asked, told)
-    inputs = {"pairs": pairs.digest, "student": found.digest}
+    inputs = {"pairs": pairs.digest, "student": plan.student.digest}
     if opened.state(TABLE, spec, inputs, asked.folder) == "done":
         return None
     begun = opened.state(BEGUN, spec, inputs, asked.folder)

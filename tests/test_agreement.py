@@ -276,8 +276,50 @@ def test_the_regression_is_at_the_maximum_of_the_likelihood() -> None:
     slope = told["coefficient"] / lengths.std()
     expected = 1 / (1 + np.exp(-np.log(told["agreement"] / (1 - told["agreement"])) - slope * lengths))
     missed = (signs + 1) / 2 - expected
-    assert missed.sum() == pytest.approx(0, abs=1e-5)
-    assert (missed * lengths).sum() == pytest.approx(0, abs=1e-4)
+    assert missed.sum() == pytest.approx(0, abs=1e-12)
+    assert (missed * lengths).sum() == pytest.approx(0, abs=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "signs", "share", "coefficient"),
+    [
+        ([-5, -5, -2, 0, 0, 1, 1, 4, 4, 9], [-1, 1, -1, 1, -1, 0, -1, 1, 0, 1], 0.469342919, 0.778457004),
+        # One length far out, and outcomes that hardly overlap.
+        ([-40, -12, -7, 0, 2, 2, 5, 30, 31, 250], [-1, -1, -1, 1, -1, 0, 1, 1, 1, 1], 0.420081023, 28.0463444),
+        ([100, 120, 120, 150, 180, 400], [1, 1, -1, 0, -1, -1], 0.999285094, -5.62560336),
+    ],
+)  # fmt: skip
+def test_the_regression_is_that_of_scikit_learn(
+    lengths: list[int], signs: list[int], share: float, coefficient: float
+) -> None:
+    """What LogisticRegression of scikit-learn 1.9 without a penalty says of these pairs (tolerance 1e-12)."""
+    told = agreement.controlled(np.array(lengths, dtype=float), np.array(signs))
+    assert told == {"agreement": pytest.approx(share, rel=1e-8), "coefficient": pytest.approx(coefficient, rel=3e-8)}
+
+
+def test_the_regression_halves_steps_that_leap_past_the_top() -> None:
+    """One win far off among a million pairs: whole Newton steps run away from here; the score equations hold."""
+    x, won, lost = np.array([-20.0, 0, 2]), np.array([1.0, 1000, 300]), np.array([1000.0, 900_000, 100])
+    level, slope = agreement.logistic(x, won, lost)
+    missed = won - (won + lost) / (1 + np.exp(-level - slope * x))
+    assert (missed.sum(), missed @ x) == pytest.approx((0, 0), abs=1e-7)
+
+
+def test_an_outlier_costs_the_regression_no_digits() -> None:
+    """A length of 1e9 beside six of some units: its outcome is certain, the rest has its own even maximum."""
+    lengths = np.array([-1.0, 0, 1, 0, 1, -1, 1e9])
+    told = agreement.controlled(lengths, np.array([-1, 1, 1, -1, -1, 1, 1]))
+    assert told["agreement"] == pytest.approx(0.5, abs=1e-7)
+
+
+@pytest.mark.parametrize("counts", [[3, 5], [1, 2, 1, 1], [40, 30, 30], [20] * 100])
+def test_resamples_are_those_of_one_prompt_after_the_other(counts: list[int]) -> None:
+    """Drawing many at once is drawing each of its prompts in turn, from the same stream."""
+    outcome, seen = np.repeat(np.arange(len(counts)), counts), np.random.default_rng(5)
+    found = np.concatenate(list(agreement.resamples(np.array(counts), 300, np.random.default_rng(5))))
+    for row in found[: 300 if len(counts) * 30 > sum(counts) else 0]:
+        assert (row == np.bincount(outcome[seen.integers(0, len(outcome), len(outcome))], minlength=len(counts))).all()
+    assert (found.sum(axis=1) == sum(counts)).all() and len(found) == 300
 
 
 def test_where_score_is_length_alone_the_agreement_at_equal_length_is_even() -> None:

@@ -14,10 +14,12 @@ import pytest
 from project import Project
 from rich.console import Console
 
+from deltadata.ends import resumable
+from deltadata.errors import OutsideError, first_line
 from deltadata.screen import Screen, _spread
 
 HEAVY = ("torch", "vllm", "transformers", "datasets", "trl", "polars", "pyarrow", "aiohttp", "pydantic")
-HEAVY += ("numpy", "matplotlib", "sklearn", "rapidfuzz")
+HEAVY += ("numpy", "matplotlib", "rapidfuzz")
 
 
 def edit(recipe: dict[str, Any], address: str, value: Any) -> None:
@@ -375,3 +377,19 @@ def test_a_handful_of_pairs_has_no_interval_in_the_tables():
     stats["agreement_ci95"] = [1.0, 1.0]
     assert _spread(stats | {"n": 29})[-1] == "too few"
     assert _spread(stats | {"n": 30})[-1] == "100 (100 - 100)"
+
+
+def test_what_a_library_says_is_cut_to_its_first_line():
+    """An error without words is told by its name."""
+    assert first_line(ValueError("\n no such key\nlong advice")) == "no such key"
+    assert first_line(KeyError()) == "KeyError"
+
+
+def test_a_stopped_command_says_what_is_kept(tmp_path: Path):
+    """Ctrl-C inside is an error from outside, exit 3; nothing else is touched."""
+    with (
+        pytest.raises(OutsideError, match="stopped; the last checkpoint is kept") as met,
+        resumable(tmp_path, "the last checkpoint is"),
+    ):
+        raise KeyboardInterrupt
+    assert (met.value.where, met.value.exit_code) == (str(tmp_path), 3)

@@ -66,10 +66,10 @@ def test_what_pools_kept_comes_along(tmp_path: Path) -> None:
     pl.DataFrame(
         {"prompt_id": [f"{n:016x}" for n in (1, 2)], "meta": [json.dumps({"check": "7"}), None]}
     ).write_parquet(tmp_path / "prompts.parquet")
-    held = fresh.held_out(rows, tmp_path, 2)
-    assert [(one.prompt_id[-1], one.meta) for one in held] == [("2", {}), ("1", {"check": "7"})]
-    assert [one.meta for one in fresh.held_out(rows, tmp_path / "none", None)] == [{}, {}, {}]
-    nameless = fresh.held_out([{"prompt": say("user", "hi")}], tmp_path, None)
+    held = fresh.held_out(rows, tmp_path)
+    assert [(one.prompt_id[-1], one.meta) for one in held] == [("2", {}), ("1", {"check": "7"}), ("3", {})]
+    assert [one.meta for one in fresh.held_out(rows, tmp_path / "none")] == [{}, {}, {}]
+    nameless = fresh.held_out([{"prompt": say("user", "hi")}], tmp_path)
     assert len(nameless[0].prompt_id) == 16
 
 

@@ -18,6 +18,7 @@ from polars.testing import assert_frame_equal
 from project import Project
 
 from deltadata import tables
+from deltadata.generate import keys_of
 
 
 def same_tables(one: Project, other: Project) -> None:
@@ -537,3 +538,10 @@ def test_a_server_that_dies_costs_no_answer_it_gave(tmp_path: Path):
         project.run("generate", "recipe.yaml")
         assert len(server.requests()) == 120 - kept
     assert project.responses().height == 120
+
+
+def test_an_engine_is_given_its_own_keys_of_runtime():
+    """vLLM takes what no other engine owns, and the window, which transformers has too."""
+    given = {"batch_size": 2, "max_model_len": 64, "base_url": "http://x", "enforce_eager": True}
+    assert keys_of("vllm", given) == {"max_model_len": 64, "enforce_eager": True}
+    assert keys_of("transformers", given) == {"batch_size": 2, "max_model_len": 64}

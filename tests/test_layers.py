@@ -45,11 +45,11 @@ ROWS = {
         *("machine", "watch", "train", "trainings"),
         *("eval_models", "evaluate", "suite", "harness", "evaluations", "compare", "plan"),
         *("outlook", "sampled", "validate", "cli_validate"),
-        *("screen", "show", "ends", "cli", "__main__"),
+        *("screen", "show", "ends", "cli_types", "cli_look", "cli_hub", "cli_packs", "cli_train", "cli", "__main__"),
     ],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
-HEAVY |= {"matplotlib", "sklearn", "scipy", "rapidfuzz", "py3langid", "lm_eval"}
+HEAVY |= {"matplotlib", "scipy", "rapidfuzz", "py3langid", "lm_eval"}
 
 Edge = tuple[str, str]
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from deltadata import licences, models
 from deltadata.errors import UserError
 from deltadata.licences import KINDS, Part, found, header, known, notices, proposed, refuse, stops
+from deltadata.templates import folder
 
 # What the Hub accepted as `license:` in a card's header in May 2026 (huggingface_hub issue 4218 quotes its answer).
 # fmt: off
@@ -410,13 +411,13 @@ def test_an_installed_package_has_its_file(tmp_path: Path) -> None:
     package = Path(licences.__file__).parent
     inside = tmp_path / "deltadata"
     (inside / "cards").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "licences.py"):
+    for name in ("__init__.py", "errors.py", "licences.py", "templates.py"):
         shutil.copy(package / name, inside)
-    shutil.copy(licences.file(), inside / "cards")
-    code = "from deltadata import licences; print(licences.file(), len(licences.known().licences))"
+    shutil.copy(folder() / "licences.yaml", inside / "cards")
+    code = "from deltadata import licences; print(licences.folder(), len(licences.known().licences))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout == f"{inside / 'cards' / 'licences.yaml'} {len(known().licences)}\n"
+    assert done.stdout == f"{inside / 'cards'} {len(known().licences)}\n"
     settings = (package.parent / "pyproject.toml").read_text()
     assert '"cards" = "deltadata/cards"' in settings

@@ -22,6 +22,7 @@ from deltadata.errors import OutsideError, UserError
 from deltadata.evaluate import Told
 from deltadata.student import open_student
 from deltadata.suite import Bench
+from deltadata.templates import folder
 
 HARNESS = pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="the extra `eval` is not installed")
 BENCHMARKS = suite.known()["benchmarks"]
@@ -32,7 +33,9 @@ def index(one: dict[str, Any]) -> Any:
     from lm_eval.tasks._index import TaskIndex
 
     root = Path(str(importlib.util.find_spec("lm_eval").origin)).parent / "tasks"  # type: ignore[union-attr]
-    return TaskIndex.build([suite.folder()] if one.get("own") else [root / folder for folder in one["folders"]])
+    return TaskIndex.build(
+        [folder("recipes/suite")] if one.get("own") else [root / folder for folder in one["folders"]]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +189,7 @@ def test_a_figure_weighs_items_or_tasks() -> None:
 
 def test_popqa_takes_any_of_the_answers() -> None:
     """Exact after SQuAD's cleaning, or contained as the authors count; only the first line is read."""
-    spec = importlib.util.spec_from_file_location("own_tasks", suite.folder() / "own_tasks.py")
+    spec = importlib.util.spec_from_file_location("own_tasks", folder("recipes/suite") / "own_tasks.py")
     assert spec and spec.loader
     own = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(own)
