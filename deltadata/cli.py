@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deltadata.cli_theory import theory
 from deltadata.ends import ended
 from deltadata.errors import OutsideError, UserError, did_you_mean
 
@@ -481,6 +482,9 @@ def compare(
         screen.note(line)
     if compare.draw(found, out):
         screen.note(f"picture: {out}")
+
+
+app.command()(theory)
 
 
 @app.callback(invoke_without_command=True)
