@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "deltadata"
 
 # From the bottom up. A module may import its own row and those below it.
 ROWS = {
+    "apart": ["theory", "theory_simulation", "theory_study"],
     "base": [
         *("__init__", "errors", "tables", "strict", "sections", "scorer_sections", "recipe"),
         *("layouts", "files", "languages"),
@@ -33,7 +34,7 @@ ROWS = {
         *("combine", "report", "agreement", "findings", "scorer_notes", "spread", "scored", "validity"),
         "verdicts",
         *("sheet", "headings", "pictures", "page"),
-        *("memory", "curves", "model_card", "content", "bins", "eval_tables"),
+        *("memory", "curves", "model_card", "content", "bins", "eval_tables", "theory_picture"),
     ],
     "run": ["packs", "store", "parquet", "rows", "nested", "parts", "replies"],
     "effects": [
@@ -45,7 +46,8 @@ ROWS = {
         *("machine", "watch", "train", "trainings"),
         *("eval_models", "evaluate", "suite", "harness", "evaluations", "compare", "plan"),
         *("outlook", "sampled", "validate", "cli_validate"),
-        *("screen", "show", "ends", "cli_types", "cli_look", "cli_hub", "cli_packs", "cli_train", "cli", "__main__"),
+        *("screen", "show", "ends", "cli_types", "cli_look", "cli_hub", "cli_packs", "cli_train", "cli_theory"),
+        *("cli", "__main__"),
     ],
 }
 HEAVY = {"torch", "vllm", "transformers", "datasets", "trl", "huggingface_hub", "ray", "aiohttp"}
@@ -139,8 +141,17 @@ def test_engines_and_scorers_know_no_table_and_a_pure_stage_knows_neither() -> N
     recipe = {"errors", "recipe", "sections", "scorer_sections"}
     assert {end for start, end in found if start == "engines"} <= recipe
     assert {end for start, end in found if start == "scorers"} <= recipe | {"engines", "preflight"}
-    allowed = {*ROWS["base"], *ROWS["pure"], "preflight"}
+    allowed = {*ROWS["apart"], *ROWS["base"], *ROWS["pure"], "preflight"}
     assert {end for start, end in found if start in ROWS["pure"]} <= allowed
+
+
+def test_the_theory_stands_apart() -> None:
+    """It knows nothing of tables and recipes, needs numpy alone, and nobody but its picture and command needs it."""
+    apart, found = set(ROWS["apart"]), edges(PACKAGE)
+    assert {end for start, end in found if start in apart} <= {*apart, "errors"}
+    assert {start for start, end in found if end in apart} <= {*apart, "theory_picture", "cli_theory"}
+    loaded = {name for module in apart for name in at_import((PACKAGE / f"{module}.py").read_text())}
+    assert loaded - sys.stdlib_module_names <= {"numpy", "deltadata"}
 
 
 def test_heavy_libraries_are_imported_inside_functions() -> None:
@@ -152,7 +163,7 @@ def test_heavy_libraries_are_imported_inside_functions() -> None:
 def test_numpy_is_for_statistics() -> None:
     """Only pure modules and packs load it at their top, and of those none that decides which pairs there are."""
     found = {module_of(path) for path in PACKAGE.rglob("*.py") if "numpy" in at_import(path.read_text())}
-    assert found <= {*ROWS["pure"], "packs"} - {"measure", "pair", "rules", "filter", "card"}
+    assert found <= {*ROWS["apart"], *ROWS["pure"], "packs"} - {"measure", "pair", "rules", "filter", "card"}
 
 
 def test_a_heavy_import_at_the_top_is_found() -> None:

@@ -313,6 +313,16 @@ def test_an_unreadable_item_of_scores_is_refused(tmp_path: Path) -> None:
     assert str(met.value.where).endswith("f.jsonl:2, completions[0]")
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_list_hides_the_scores_around_it(tmp_path: Path, ending: str) -> None:
+    """Rows that would do as scores by themselves are not taken for them where a list is asked for."""
+    a = next(iter(ids("a")))
+    outer = {"prompt_id": a, "model": "big", "score": 1.0}
+    rows = [outer | {"xs": [{"model": "big", "score": 2.0}, {"model": "small", "score": 3.0}]}]
+    imported = scored(tmp_path / f"f.{ending}", rows, each="xs", prompt="prompt_id", score="score")
+    assert found(imported) == [("a", "big", 0, 2.0), ("a", "small", 0, 3.0)]
+
+
 TWICE = [*ROWS, {"instruction": "a", "completions": [answer("small", "a again", 5.0), answer("big", "A again", 6.0)]}]
 
 
