@@ -10,7 +10,7 @@ from __future__ import annotations
 import polars as pl
 
 from deltadata import tables
-from deltadata.sections import ByScore
+from deltadata.pair_sections import ByScore
 from deltadata.tables import MODEL, PROMPT_ID
 
 _DRAW, _BEST, _FORCED = "draw", "best_score", "is_forced"

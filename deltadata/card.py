@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 
-from deltadata import __version__, columns, limits, measure, page, tables
+from deltadata import __version__, columns, kinds, limits, measure, page, tables
 from deltadata.figures import magnitudes, main, seen
 from deltadata.header import by_config, header
 from deltadata.licences import GENERATOR, JUDGE, SOURCE, STOPPING, Found, Part, notices, proposed
@@ -20,11 +20,11 @@ from deltadata.licences import found as judged
 from deltadata.licences import header as licence_keys
 from deltadata.markdown import inert
 from deltadata.pair import measures
+from deltadata.pair_sections import ByScore, Pair
 from deltadata.provenance import extras, pool_facts, rung_facts, scorer_facts, shown, sources
 from deltadata.recipe import Recipe
-from deltadata.scorer_sections import ByModel, Imported
-from deltadata.sections import ByScore
-from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, REJECTED, fingerprint, measured, of
+from deltadata.scorer_sections import ByModel, Checks, Imported
+from deltadata.tables import BY_BOTH, BY_ORDER, DROPPED_BY, MODEL, PREFERENCE_TYPE, SIDES, fingerprint, measured, of
 from deltadata.templates import folder
 
 Tree = dict[str, Any]
@@ -53,6 +53,9 @@ def facts(recipe: Recipe, record: Mapping[str, Any], written: Tree, told: Tree) 
         ],
         "control": recipe.pair.control,
         "by": asked if isinstance(asked, ByScore) else None,
+        "also": _also(recipe.pair, record[tables.PAIRS_NAME].facts),
+        "soft_label": recipe.pair.soft_label,
+        "judged": any(not isinstance(score, Checks) for score in recipe.score),
         "scorers": [
             scorer_facts(score, record[where], told, licence["of"].get(where))
             for score in recipe.score
@@ -87,10 +90,23 @@ def closing(recipe: Recipe, record: Mapping[str, Any]) -> Tree:
         "pairings": filtered.facts["pairings"],
         "funnel": filtered.facts["funnel"],
         "without_pair": record[tables.PAIRS_NAME].facts["prompts_without_pair"],
-        "without_pair_since": "their candidates' scores are not far enough apart"
-        if isinstance(recipe.pair.pairings, ByScore)
-        else "a rung has no answer to them",
+        "without_pair_since": _without_pair_since(recipe.pair),
     }
+
+
+def _also(asked: Pair, found: Tree) -> Tree | None:
+    """Pairs by score beside those by order: as the recipe asks for them, and how many of each kind there are."""
+    if asked.also is None:
+        return None
+    counts = {name: found[name] for name in ("preference_types", "contradictions")}
+    return asked.also.model_dump() | {"drawn": asked.also.drawn} | counts
+
+
+def _without_pair_since(asked: Pair) -> str:
+    unanswered, alike = "a rung has no answer to them", "their candidates' scores are not far enough apart"
+    if isinstance(asked.pairings, ByScore):
+        return alike
+    return f"{unanswered}, or {alike}" if asked.also and asked.also.exclusive else unanswered
 
 
 def lead_measures(recipe: Recipe, found: list[Tree]) -> list[str]:
@@ -101,16 +117,22 @@ def lead_measures(recipe: Recipe, found: list[Tree]) -> list[str]:
 
 
 def pairings(numbers: pl.DataFrame, names: list[str]) -> list[Tree]:
-    """Per pairing (in order): pairs, kept, and the mean of all that is measured, over all pairs and over the kept."""
+    """Per pairing (in order): pairs, kept, and the mean of all that is measured, over all pairs and over the kept.
+
+    Where pairs are of two kinds, a pairing is of one of them; what both ways found is by order.
+    """
     kept = pl.col(DROPPED_BY).is_null()
     named = {name: pl.col(measured(name)) for name in names}
-    found = numbers.group_by(of(CHOSEN, MODEL), of(REJECTED, MODEL), maintain_order=True).agg(
+    keys = [pl.col(of(side, MODEL)).alias(side) for side in SIDES]
+    if PREFERENCE_TYPE in numbers.columns:
+        keys.append(pl.col(PREFERENCE_TYPE).replace(BY_BOTH, BY_ORDER))
+    found = numbers.group_by(keys, maintain_order=True).agg(
         pairs=pl.len(),
         kept=kept.sum(),
         delta=pl.struct([column.mean().alias(name) for name, column in named.items()]),
         delta_kept=pl.struct([column.filter(kept).mean().alias(name) for name, column in named.items()]),
     )
-    return found.rename({of(CHOSEN, MODEL): CHOSEN, of(REJECTED, MODEL): REJECTED}).to_dicts()
+    return found.to_dicts()
 
 
 def licences(recipe: Recipe, record: Mapping[str, Any]) -> list[Found]:
@@ -176,7 +198,7 @@ def render(facts: Tree) -> str:
     filters: dict[str, Callable[[Any], str]] = {"md": inert, "count": page.count, "plain": page.number}
     filters |= {"signed": page.signed, "interval": page.interval}
     filters["percent"] = lambda share: inert(page.percent(share))
-    environment.filters |= {name: _asked(say) for name, say in filters.items()}
+    environment.filters |= {name: _asked(say) for name, say in filters.items()} | {"sides": kinds.sides}
     return environment.get_template("dataset.md.jinja").render(facts, header=header(facts))
 
 

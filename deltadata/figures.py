@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from deltadata import kinds
 from deltadata.page import count, interval, percent, signed
-from deltadata.tables import CHOSEN, MODEL, REJECTED, SIDES
+from deltadata.tables import MODEL
 
 _GLANCE = 8  # pairings that a text names
 Tree = dict[str, Any]
@@ -21,10 +22,7 @@ def main(told: Report) -> list[str]:
 def magnitudes(told: Report) -> dict[str, dict[str, list[Tree]]]:
     """By what they are over (the kept pairs, all pairs) and by measure, a row for each pairing."""
     return {
-        over: {
-            name: [{side: pairing[side] for side in SIDES} | pairing[key][name] for pairing in told["pairings"]]
-            for name in main(told)
-        }
+        over: {name: [kinds.key(pairing) | pairing[key][name] for pairing in told["pairings"]] for name in main(told)}
         for over, key in (("kept", "measures_kept"), ("all", "measures"))
     }
 
@@ -37,13 +35,16 @@ def seen(picture: str, told: Report) -> str:
 def _deltas(told: Report) -> str:
     lead, length = told["lead"], told["length_measure"]
     what = lead if lead == length else f"{lead} and of {length}"
-    said = _each(told, lambda stats: f"the delta of {lead} is positive in {percent(stats['share_positive'])}")
+    said = _each(
+        told["pairings"], lead, lambda stats: f"the delta of {lead} is positive in {percent(stats['share_positive'])}"
+    )
     return f"Histograms of the delta of {what} for each pairing. {said}"
 
 
 def _agreement(told: Report) -> str:
     lead = told["lead"]
-    said = _each(told, lambda stats: f"{percent(stats['agreement'])} {_within(stats)}".strip())
+    pairings = kinds.ordered(told["pairings"])
+    said = _each(pairings, lead, lambda stats: f"{percent(stats['agreement'])} {_within(stats)}".strip())
     return f"Dots with 95 % intervals: how often {lead} prefers the chosen side. {said}"
 
 
@@ -65,7 +66,8 @@ def _quality(told: Report) -> str:
 def _length(told: Report) -> str:
     lead, length = told["lead"], told["length_measure"]
     across = f"the {length} of the rejected side" if lead == length else f"the delta of {length}"
-    said = _each(told, lambda stats: f"chosen is longer in {percent(stats['share_positive'])}", length)
+    pairings = kinds.ordered(told["pairings"])
+    said = _each(pairings, length, lambda stats: f"chosen is longer in {percent(stats['share_positive'])}")
     return f"The delta of {lead} against {across}, a panel for each pairing. {said}"
 
 
@@ -77,10 +79,10 @@ def _funnel(told: Report) -> str:
     return f"Bars of the pairs that each rule left, with their mean delta of {told['lead']}: {', '.join(steps)}."
 
 
-def _each(told: Report, say: Callable[[Tree], str], measure: str = "") -> str:
-    """A clause for each pairing of which the measure (the lead, unless given) is known."""
-    known = [(p, p["measures"][measure or told["lead"]]) for p in told["pairings"]]
-    said = [f"{p[CHOSEN]} over {p[REJECTED]}: {say(stats)}" for p, stats in known[:_GLANCE] if stats["n"]]
+def _each(pairings: list[Tree], measure: str, say: Callable[[Tree], str]) -> str:
+    """A clause for each pairing of which the measure is known."""
+    known = [(kinds.sides(pairing), pairing["measures"][measure]) for pairing in pairings[:_GLANCE]]
+    said = [f"{name}: {say(stats)}" for name, stats in known if stats["n"]]
     return "; ".join(said) + "." if said else ""
 
 

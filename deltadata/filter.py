@@ -207,6 +207,13 @@ def unknown(numbers: pl.DataFrame, found: list[Rule]) -> dict[str, int]:
     return counts
 
 
+def uncounted(numbers: pl.DataFrame, rule: Rule) -> bool:
+    """Whether the rule looks at token counts, and some are unknown."""
+    names = (tables.TOKENS, tables.PROMPT_TOKENS)
+    counts = {delta(tables.TOKENS), *(of(side, name) for side in SIDES for name in names)}
+    return any(numbers[column].null_count() for column in counts & rule.inputs)
+
+
 def funnel(dropped: pl.Series, found: list[Rule]) -> dict[str, int]:
     """How many pairs each rule dropped, in the order of the rules, zeros included."""
     counts = dict(dropped.drop_nulls().value_counts().iter_rows())

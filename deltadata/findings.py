@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations, pairwise
 from typing import Any
 
+from deltadata.kinds import ordered, sides
+from deltadata.tables import CHOSEN, REJECTED
+
 Tree = dict[str, Any]
 Finding = dict[str, str]
 FEW = 30  # pairs below which an agreement is not judged
@@ -80,16 +83,12 @@ def _scored(report: Tree) -> bool:
     return report["lead"] in report["scorers"]
 
 
-def _sides(pairing: Tree) -> str:
-    return f"{pairing['chosen']} over {pairing['rejected']}"
-
-
 def _order(report: Tree) -> list[Finding]:
     """By the lead, pairing by pairing: those that invert first."""
     if not _scored(report):
         return []
     lead, found = report["lead"], []
-    for pairing in report["pairings"]:
+    for pairing in ordered(report["pairings"]):
         stats = pairing["measures"][lead]
         kind = verdict(stats["agreement_ci95"], stats["n"]) if stats["n"] else "unscored"
         found.append((kind, _agreement(kind, pairing, stats, report)))
@@ -107,15 +106,15 @@ def _order(report: Tree) -> list[Finding]:
 
 
 def _agreement(kind: str, pairing: Tree, stats: Tree, report: Tree) -> Finding:
-    lead, sides = report["lead"], _sides(pairing)
+    lead, name = report["lead"], sides(pairing)
     if kind == "unscored":
-        return _say(kind, f"{lead} says nothing about {sides}: no pair has a score on both sides.", "warn")
+        return _say(kind, f"{lead} says nothing about {name}: no pair has a score on both sides.", "warn")
     share, n = percent(stats["agreement"]), stats["n"]
     if kind == "few":
-        return _say(kind, f"{sides}: {n} pairs with a score by {lead} are too few to say who is better.", "note")
+        return _say(kind, f"{name}: {n} pairs with a score by {lead} are too few to say who is better.", "note")
     interval = between(stats["agreement_ci95"])
     if report["control"] != "none":
-        text = f"{lead} prefers the chosen side in {share} of {n:,} pairs (95 % interval {interval}) for {sides}."
+        text = f"{lead} prefers the chosen side in {share} of {n:,} pairs (95 % interval {interval}) for {name}."
         return _say(kind, text, "note")
     if kind == "inverts":
         text = (
@@ -123,7 +122,7 @@ def _agreement(kind: str, pairing: Tree, stats: Tree, report: Tree) -> Finding:
             f"(agreement {share} of {n:,} pairs, 95 % interval {interval})."
         )
         return _say(kind, text, "warn")
-    text = f"{lead} agrees with the ladder in {share} of {n:,} pairs (95 % interval {interval}) for {sides}"
+    text = f"{lead} agrees with the ladder in {share} of {n:,} pairs (95 % interval {interval}) for {name}"
     return _say(
         kind, text + (": undecided." if kind == "undecided" else "."), "note" if kind == "undecided" else "good"
     )
@@ -138,9 +137,7 @@ def _disagree(report: Tree) -> Iterator[Finding]:
         for name, kind in kinds.items():
             if {kinds[lead], kind} == {"holds", "inverts"}:
                 shares = [percent(seen[which]["agreement"]) for which in (lead, name)]
-                text = (
-                    f"{lead} and {name} contradict each other on {_sides(pairing)}: agreement {' and '.join(shares)}."
-                )
+                text = f"{lead} and {name} contradict each other on {sides(pairing)}: agreement {' and '.join(shares)}."
                 yield _say("disagree", text, "warn")
 
 
@@ -173,8 +170,9 @@ def _ranked(report: Tree, name: str, rungs: list[Tree]) -> Finding:
     if not any(step(*two, name) == "inverts" for two in combinations(rungs, 2)):
         return _say("strengths", f"{text}: undecided, for the intervals of those that differ overlap.", "note")
     place, size = {rung["model"]: at for at, rung in enumerate(ranked)}, len(ranked)
-    sides = [(place.get(pairing["chosen"], -1), place.get(pairing["rejected"], size)) for pairing in report["pairings"]]
-    against = report["control"] == "none" and any(chosen > rejected for chosen, rejected in sides)
+    pairings = ordered(report["pairings"])
+    places = [(place.get(pairing[CHOSEN], -1), place.get(pairing[REJECTED], size)) for pairing in pairings]
+    against = report["control"] == "none" and any(chosen > rejected for chosen, rejected in places)
     more = "." if against else "; no pairing is against it."
     return _say("strengths", text + more, "warn" if against else "note")
 
@@ -184,13 +182,13 @@ def _slices(report: Tree) -> list[Finding]:
     if not report["slices_seen"] or report["control"] != "none":
         return []
     lead = report["lead"]
-    stats = {_sides(pairing): pairing["measures"][lead] for pairing in report["pairings"]}
-    lost = {sides for sides, one in stats.items() if verdict(one["agreement_ci95"], one["n"]) == "inverts"}
-    found = [one for one in report["slices"] if _sides(one) not in lost]
+    stats = {sides(pairing): pairing["measures"][lead] for pairing in ordered(report["pairings"])}
+    lost = {name for name, one in stats.items() if verdict(one["agreement_ci95"], one["n"]) == "inverts"}
+    found = [one for one in report["slices"] if sides(one) not in lost]
     if not found:
         return []
     named = "; ".join(
-        f"{_sides(one)} on {one['by'].replace('_', ' ')} {one['slice']} "
+        f"{sides(one)} on {one['by'].replace('_', ' ')} {one['slice']} "
         f"({percent(one['agreement'])} of {one['pairs']:,} pairs, {between(one['agreement_ci95'])})"
         for one in sorted(found, key=lambda one: one["agreement_ci95"][1])[:SHOWN]
     )
@@ -200,9 +198,10 @@ def _slices(report: Tree) -> list[Finding]:
 
 
 def _length(report: Tree) -> Iterator[Finding]:
-    length, few = report["length_measure"], len(report["pairings"]) <= MANY
-    for pairing in report["pairings"]:
-        bias, sides = pairing["length_bias"], _sides(pairing)
+    pairings = ordered(report["pairings"])
+    length, few = report["length_measure"], len(pairings) <= MANY
+    for pairing in pairings:
+        bias, name = pairing["length_bias"], sides(pairing)
         share = pairing["measures"].get(length, {}).get("share_positive")
         if bias is not None:
             share = bias["share_chosen_longer"]
@@ -210,9 +209,9 @@ def _length(report: Tree) -> Iterator[Finding]:
             continue
         if (n := pairing["measures"].get(length, {}).get("n", FEW)) < FEW:
             if few:
-                yield _say("length", f"{sides}: {n} pairs are too few to say which side is longer ({length}).", "note")
+                yield _say("length", f"{name}: {n} pairs are too few to say which side is longer ({length}).", "note")
             continue
-        text = f"{sides}: the chosen side is longer in {percent(share)} of pairs ({length})"
+        text = f"{name}: the chosen side is longer in {percent(share)} of pairs ({length})"
         if bias is None or bias["matched"]["pairs"] < FEW:
             if abs(share - 0.5) >= TILT and few:
                 yield _say("length", f"{text}.", "note")
@@ -288,8 +287,8 @@ def _ties(report: Tree) -> list[Finding]:
     if not _scored(report):
         return []
     lead = report["lead"]
-    tied = [(p["measures"][lead]["share_tied"] or 0.0, _sides(p)) for p in report["pairings"]]
-    told = [f"{percent(share)} for {sides}" for share, sides in sorted(tied, reverse=True) if share >= TIES]
+    tied = [(p["measures"][lead]["share_tied"] or 0.0, sides(p)) for p in ordered(report["pairings"])]
+    told = [f"{percent(share)} for {name}" for share, name in sorted(tied, reverse=True) if share >= TIES]
     return (
         [_say("ties", f"{lead} sees no difference in many pairs: {', '.join(told[:SHOWN])}.", "note")] if told else []
     )

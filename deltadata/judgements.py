@@ -26,12 +26,12 @@ from deltadata.engines.child import check_model
 from deltadata.engines.server import Server
 from deltadata.errors import UserError, need
 from deltadata.generate import Progress, Stop, graceful, runtime_for
+from deltadata.pair_sections import ByScore
 from deltadata.parquet import TextColumn, groups, read_columns
 from deltadata.recipe import Recipe
 from deltadata.replies import Row, Writer
 from deltadata.scorer_sections import Judge
 from deltadata.scorers import judging
-from deltadata.sections import ByScore
 from deltadata.store import Run
 from deltadata.tables import KEY, PROMPT_ID, REASON, RESPONSE, RESPONSES, SAMPLE
 from deltadata.verdicts import OTHER_ROW, PROMPT_ROW, ROW, TEXT

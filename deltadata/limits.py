@@ -5,13 +5,13 @@ A limit is {"what", "text", "level"}: `warn` is what a reader must see first, `n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deltadata import measure, page
+from deltadata import kinds, measure, page
 from deltadata.findings import CUT, TILT, between, percent, verdict
+from deltadata.kinds import ordered, sides
 from deltadata.page import count, signed
-from deltadata.tables import CHOSEN, REJECTED
 
 Tree = dict[str, Any]
 RARE, SEEN = 0.01, 2  # a phrase on the chosen side alone is warned of from this share and above this number of pairs
@@ -29,7 +29,7 @@ def limits(facts: Tree) -> list[Tree]:
     told = facts["told"]
     found = [
         *_control(told),
-        *_order(told, facts["by"]),
+        *_order(told, facts["by"], facts["also"]),
         *_length(told),
         *_phrases(told),
         *_repetition(told),
@@ -51,13 +51,9 @@ def _limit(what: str, text: str, warn: bool = False) -> Tree:
     return {"what": what, "text": text, "level": "warn" if warn else "note"}
 
 
-def sides(pairing: Tree) -> str:
-    return f"{pairing[CHOSEN]} over {pairing[REJECTED]}"
-
-
-def pooled(told: Tree, name: str) -> Mapping[str, float] | None:
-    """A measure over the kept pairs of all pairings: n, mean, and the shares above, at and below 0. None: unknown."""
-    kept = [pairing["measures_kept"].get(name) for pairing in told["pairings"]]
+def pooled(pairings: Sequence[Tree], name: str) -> Mapping[str, float] | None:
+    """A measure over the kept pairs of these pairings: n, mean, and the shares above, at and below 0. None: unknown."""
+    kept = [pairing["measures_kept"].get(name) for pairing in pairings]
     known = [stats for stats in kept if stats and stats["n"]]
     n = sum(stats["n"] for stats in known)
     if not n:
@@ -73,16 +69,19 @@ def _control(told: Tree) -> Iterator[Tree]:
         yield _limit("Control", text.replace("`", ""), warn=True)
 
 
-def _order(told: Tree, by: Any) -> Iterator[Tree]:
-    """Whether anything but the recipe says that the chosen side is the better one."""
+def _order(told: Tree, by: Any, also: Tree | None) -> Iterator[Tree]:
+    """Whether anything but the recipe says that the chosen side is the better one; of pairs by score, who says so."""
     lead = told["lead"]
+    if also and (chosen := sum(pairing["kept"] for pairing in kinds.scored(told["pairings"]))):
+        text = f"{count(chosen)} of the pairs are by score alone: {kinds.picked(also['by'])}; "
+        yield _limit("Order", f"{text}its mistakes are the labels'.")
     if by:
         text = f"{by.by} chose the sides, so that its own agreement is no evidence; its mistakes are the labels'."
         yield _limit("Order", text)
     elif lead not in told["scorers"]:
         yield _limit("Order", "No score says that the chosen side is better: the order of the rungs is assumed.", True)
     elif told["control"] == "none":
-        for pairing in told["pairings"]:
+        for pairing in ordered(told["pairings"]):
             stats = pairing["measures_kept"][lead]
             if pairing["kept"] and (doubt := _doubt(stats, lead)):
                 yield _limit("Order", f"{sides(pairing)}: {doubt}.", warn=True)
@@ -103,26 +102,27 @@ def _doubt(stats: Tree, lead: str) -> str | None:
 
 def _length(told: Tree) -> Iterator[Tree]:
     name = told["length_measure"]
-    found = pooled(told, name)
+    found = pooled(told["pairings"], name)
     if found is None:
         yield _limit("Length", "The lengths of the two sides are not known.", warn=True)
         return
-    known = {sides(pairing): pairing["measures_kept"][name] for pairing in told["pairings"]}
-    known = {named: stats for named, stats in known.items() if stats["n"]}
-    low, high = (find(known, key=lambda named: known[named]["share_positive"]) for find in (min, max))
+    groups = {sides(pairing): [pairing] for pairing in ordered(told["pairings"])}
+    groups |= {"those by score": kinds.scored(told["pairings"])}  # whose pairings are many, and small
+    known = {named: stats for named, group in groups.items() if (stats := pooled(group, name))}
+    low, high = (find(known, key=lambda named: known[named]["above"]) for find in (min, max))
     text = f"Chosen is longer in {percent(found['above'])} of the pairs and shorter in {percent(found['below'])} "
     text += f"({signed(found['mean'])} {name} on average)"
     if low != high:
-        least, most = (percent(known[named]["share_positive"]) for named in (low, high))
+        least, most = (percent(known[named]["above"]) for named in (low, high))
         text += f"; longer in {least} of {low}, in {most} of {high}"
-    tilted = any(abs(stats["agreement"] - 0.5) >= TILT for stats in known.values())
+    tilted = any(abs(stats["above"] + stats["at"] / 2 - 0.5) >= TILT for stats in known.values())
     text += ". A student can learn length instead of quality." if tilted else "."
     yield _limit("Length", text, warn=tilted)
 
 
 def _phrases(told: Tree) -> Iterator[Tree]:
     for phrase, (what, does) in PHRASES.items():
-        found = pooled(told, phrase.__name__)
+        found = pooled(told["pairings"], phrase.__name__)
         if found is None:
             yield _limit(what, f"Whether an answer {does} was not measured.")
             continue
@@ -133,7 +133,7 @@ def _phrases(told: Tree) -> Iterator[Tree]:
 
 
 def _repetition(told: Tree) -> Iterator[Tree]:
-    found = pooled(told, measure.repetition.__name__)
+    found = pooled(told["pairings"], measure.repetition.__name__)
     if found is not None:
         text = f"Chosen repeats itself more in {percent(found['above'])} of the pairs and less in "
         text += f"{percent(found['below'])}: {signed(found['mean'])} of its runs of four words on average."

@@ -8,13 +8,13 @@ are two rows, each the other with its sides swapped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from deltadata import tables
-from deltadata.sections import Also
+from deltadata.pair_sections import Also
 from deltadata.tables import BY_BOTH, BY_ORDER, BY_SCORE, MODEL, PAIR_KEY, PREFERENCE_TYPE, PROMPT_ID, SAMPLE, SIDES, of
 
 CONTRADICTED = "is_contradicted"  # a working column, never written
@@ -60,6 +60,21 @@ def _among(pairs: pl.DataFrame, others: pl.DataFrame, turned: bool = False) -> p
     mine = pairs.select(PAIR_KEY).with_columns(tables.id_number())
     theirs = theirs.rename(_TURNED) if turned else theirs
     return mine.join(theirs, on=PAIR_KEY, how="left", maintain_order="left")[_FOUND]
+
+
+def by_score(pairs: pl.DataFrame) -> pl.Series:
+    """Whether each pair is one by score alone: of those that say nothing of the order. None is where all are alike."""
+    if PREFERENCE_TYPE not in pairs.columns:
+        return pl.repeat(False, pairs.height, dtype=pl.Boolean, eager=True)
+    return pairs[PREFERENCE_TYPE].cast(pl.String) == BY_SCORE
+
+
+def of_pairing(pairing: Mapping[str, Any]) -> pl.Expr:
+    """Which pairs are those of a pairing of the report."""
+    sides = [pl.col(of(side, MODEL)) == pairing[side] for side in SIDES]
+    if kind := pairing.get(PREFERENCE_TYPE):
+        sides.append((pl.col(PREFERENCE_TYPE) == BY_SCORE) == (kind == BY_SCORE))
+    return pl.all_horizontal(sides)
 
 
 def facts(pairs: pl.DataFrame) -> dict[str, Any]:

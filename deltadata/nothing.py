@@ -10,7 +10,7 @@ from typing import Any
 from deltadata import pair, tables
 from deltadata.errors import UserError
 from deltadata.job import Job
-from deltadata.sections import ByScore
+from deltadata.pair_sections import ByScore
 
 
 def no_prompt(pools: list[dict[str, Any]]) -> UserError:

@@ -14,7 +14,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from deltadata.tables import CHOSEN, CONTENT, MODEL, REJECTED, of
+from deltadata.kinds import picked, sides
+from deltadata.tables import CHOSEN, CONTENT, MODEL, PREFERENCE_TYPE, REJECTED, of
 from deltadata.templates import folder
 
 LONGEST = 20_000  # characters of a text that the page shows
@@ -60,6 +61,8 @@ def render(report: Mapping[str, Any], svgs: Mapping[str, str], examples: list[di
         "correlation": correlation,
         "shown": shown,
         "plain": plain,
+        "sides": sides,
+        "picked": picked,
     }
     return environment.get_template("report.html.jinja").render(
         r=report,
@@ -73,15 +76,20 @@ def render(report: Mapping[str, Any], svgs: Mapping[str, str], examples: list[di
     )
 
 
-def _shelves(examples: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, list[dict[str, Any]]]]]:
-    """Examples as (chosen, rejected, which -> examples), in the order in which they came."""
-    shelves: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+def _shelves(examples: list[dict[str, Any]]) -> list[tuple[str, dict[str, list[dict[str, Any]]]]]:
+    """Examples as (name of the pairing, which -> examples), in the order in which they came."""
+    shelves: dict[tuple[str, ...], dict[str, list[dict[str, Any]]]] = {}
     for example in examples:
-        pairing = example[of(CHOSEN, MODEL)], example[of(REJECTED, MODEL)]
+        pairing = (example[of(CHOSEN, MODEL)], example[of(REJECTED, MODEL)], example.get(PREFERENCE_TYPE, ""))
         shelves.setdefault(pairing, {}).setdefault(example["which"], []).append(example)
     return [
-        (*pairing, {which: shelf[which] for which in KINDS if which in shelf}) for pairing, shelf in shelves.items()
+        (_called(*pairing), {which: shelf[which] for which in KINDS if which in shelf})
+        for pairing, shelf in shelves.items()
     ]
+
+
+def _called(chosen: str, rejected: str, kind: str) -> str:
+    return sides({CHOSEN: chosen, REJECTED: rejected} | ({PREFERENCE_TYPE: kind} if kind else {}))
 
 
 def _left(report: Mapping[str, Any]) -> list[int]:

@@ -20,8 +20,8 @@ from deltadata.by_score import best_and_worse
 from deltadata.controls import controlled
 from deltadata.errors import UserError, did_you_mean
 from deltadata.measure import PARAMS, POSITION
+from deltadata.pair_sections import Also, ByScore
 from deltadata.recipe import Recipe
-from deltadata.sections import Also, ByScore
 from deltadata.tables import (
     CHOSEN,
     FINISH,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from deltadata import headings, sheet
+from deltadata import headings, kinds, mixed, sheet
 from deltadata.findings import FEW
 from deltadata.page import count, percent, signed
 from deltadata.sheet import GREY, INK, LINE, MUTED, NEGATIVE, POSITIVE, Array, Panel
@@ -51,13 +51,14 @@ def _deltas(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     drawn, lead = report["pairings"][:ROWS], report["lead"]
     if not drawn:
         return None
-    title = f"The delta of {lead} is positive in {headings.span(report['pairings'], lead)}"
-    note = "Delta: chosen − rejected. The axes end at the 1st and 99th percentile. " + _more(
-        report["pairings"], ROWS, "pairings"
-    )
+    ordered = kinds.ordered(report["pairings"])
+    title = f"The delta of {lead} is positive in {headings.span(ordered or drawn, lead)}"
+    note = "Delta: chosen − rejected. The axes end at the 1st and 99th percentile. "
+    note += "The heading is of pairs by order. " if 0 < len(ordered) < len(report["pairings"]) else ""
+    note += _more(report["pairings"], ROWS, "pairings")
     figure, axes = sheet.blank(title, note, (len(drawn), len(measures)), 0.55, gap=0.5, above=0.25)
     for line, pairing in zip(axes, drawn, strict=True):
-        sheet.write(line[0], _name(pairing), (0, 1), (0, 18), "axes fraction", fontweight="bold")
+        sheet.write(line[0], kinds.sides(pairing), (0, 1), (0, 18), "axes fraction", fontweight="bold")
         own = _of(pairs, pairing)
         for place, measure in zip(line, measures, strict=True):
             sheet.histogram(place, _known(own[delta(measure)]), bins[measure], pairing["measures"][measure])
@@ -106,7 +107,7 @@ def _strengths(axes: Any, rungs: Sequence[Report], scorer: str) -> None:
 
 def _quality(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     """How the delta of the lead scorer depends on how good chosen is."""
-    lead, pairings = report["lead"], report["pairings"]
+    lead, pairings = report["lead"], kinds.ordered(report["pairings"])
     if lead not in report["scorers"]:
         return None
     panels = [
@@ -116,12 +117,13 @@ def _quality(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
         return None
     scores, deltas = (np.concatenate([panel[side] for panel in panels]) for side in (1, 2))
     title = headings.quality(lead, scores, deltas)
-    return sheet.maps(title, _more(pairings, PANELS, "pairings"), panels, f"{lead} of chosen", f"delta of {lead}")
+    note = _more(pairings, PANELS, "pairings") + _left_out(report)
+    return sheet.maps(title, note, panels, f"{lead} of chosen", f"delta of {lead}")
 
 
 def _length(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     """Delta of the lead measure against that of length; where length leads, against the length of rejected."""
-    lead, length, pairings = report["lead"], report["length_measure"], report["pairings"]
+    lead, length, pairings = report["lead"], report["length_measure"], kinds.ordered(report["pairings"])
     if lead == length and length not in ladder.columns:
         return None
     panels = []
@@ -134,12 +136,13 @@ def _length(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
         return None
     title = headings.length(pairings, lead, length)
     name = f"{length} of rejected" if lead == length else f"delta of {length}"
-    return sheet.maps(title, _more(pairings, PANELS, "pairings"), panels, name, f"delta of {lead}")
+    note = _more(pairings, PANELS, "pairings") + _left_out(report)
+    return sheet.maps(title, note, panels, name, f"delta of {lead}")
 
 
 def _panel(pairing: Report, pairs: pl.DataFrame, measure: str) -> Panel:
     both = pairs.select(pl.col(ACROSS, measure).cast(pl.Float64)).drop_nulls()
-    return _name(pairing), both[ACROSS].to_numpy(), both[measure].to_numpy()
+    return kinds.sides(pairing), both[ACROSS].to_numpy(), both[measure].to_numpy()
 
 
 def _joined(pairs: pl.DataFrame, pairing: Report, ladder: pl.DataFrame, side: str, column: str) -> pl.DataFrame:
@@ -188,14 +191,14 @@ def _bars(axes: Any, left: Any) -> None:
 
 def _agreement(report: Report, pairs: pl.DataFrame, ladder: pl.DataFrame) -> Any:
     """How often the lead measure agrees with the order, by pairing and by pool."""
-    lead = report["lead"]
-    points, unseen = _points(report["pairings"], lead)
-    whole = [pairing["measures"][lead] for pairing in report["pairings"] if pairing["measures"][lead]["n"]]
+    lead, pairings = report["lead"], kinds.ordered(report["pairings"])
+    points, unseen = _points(pairings, lead)
+    whole = [pairing["measures"][lead] for pairing in pairings if pairing["measures"][lead]["n"]]
     if not whole:
         return None
     title = headings.agreement(points[0][0], whole, lead)
     note = "Share of positive deltas, ties counted half, 95 % intervals. Hollow: 1 in 2 is possible, or fewer than "
-    note += f"{FEW} pairs. {unseen}"
+    note += f"{FEW} pairs. {unseen}{_left_out(report)}"
     names = [sheet.two_lines(name, 30) for name, _, _ in points]
     figure, axes = sheet.blank(
         title,
@@ -229,7 +232,7 @@ def _points(pairings: Sequence[Report], lead: str) -> tuple[list[tuple[str, Repo
         pools = sorted(pairing["by_pool"].items(), key=lambda pool: -pool[1]["pairs"])
         pools = pools if len(pools) > 1 else []
         unseen += len(pools[most:])
-        points.append((_name(pairing), pairing["measures"][lead], False))
+        points.append((kinds.sides(pairing), pairing["measures"][lead], False))
         points += [(name, part["measures"][lead], True) for name, part in pools[:most]]
     told = f"{'Large pools only' if most else 'No pools'}: {count(unseen)} more in the tables. " if unseen else ""
     return [point for point in points if point[1]["n"]], told + _more(pairings, POINTS, "pairings")
@@ -240,11 +243,12 @@ def _known(values: pl.Series) -> Array:
 
 
 def _of(pairs: pl.DataFrame, pairing: Report) -> pl.DataFrame:
-    return pairs.filter(*(pl.col(of(side, MODEL)) == pairing[side] for side in (CHOSEN, REJECTED)))
+    return pairs.filter(mixed.of_pairing(pairing))
 
 
-def _name(pairing: Report) -> str:
-    return f"{pairing[CHOSEN]} over {pairing[REJECTED]}"
+def _left_out(report: Report) -> str:
+    """Whose agreement would say nothing of the order."""
+    return f"Pairs by score are left out: {kinds.picked(report['also'])}." if "also" in report else ""
 
 
 def _more(items: Sequence[Any], shown: int, what: str) -> str:

@@ -16,20 +16,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from deltadata import strict
 from deltadata.errors import UserError, did_you_mean
+from deltadata.pair_sections import ByScore, Pair
 from deltadata.scorer_sections import ByModel, Combined, Imported, Score
-from deltadata.sections import (
-    ByScore,
-    Collect,
-    Filter,
-    Generate,
-    Name,
-    Pair,
-    Push,
-    Rung,
-    Runtime,
-    Section,
-    Train,
-)
+from deltadata.sections import Collect, Filter, Generate, Name, Push, Rung, Runtime, Section, Train
 
 
 class Recipe(Section):

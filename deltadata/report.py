@@ -3,21 +3,36 @@
     deltadata report RUN --json
 
 Every figure over pairs is over all pairs, before the filter, unless its key says `kept`. A measure's column is sorted
-once; every group of pairs (a pairing, a pool, what a rule left) is read off it.
+once; every group of pairs (a pairing, a pool, what a rule left) is read off it. Where pairs are of two kinds, a pairing
+is of one of them, and what is said of the order (agreement, slices, length bias) is said of pairs by order alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from deltadata import agreement, findings, scored, scorer_notes, tables
+from deltadata import agreement, findings, mixed, scored, scorer_notes, tables
 from deltadata.scored import CHARACTERS, coded
 from deltadata.spread import Array, Column, column, spearman, spread
-from deltadata.tables import CHOSEN, DROPPED_BY, MODEL, POOL, PROMPT_ID, REJECTED, SIDES, SIMILARITY, TOKENS, delta, of
+from deltadata.tables import (
+    BY_ORDER,
+    BY_SCORE,
+    CHOSEN,
+    DROPPED_BY,
+    MODEL,
+    POOL,
+    PREFERENCE_TYPE,
+    PROMPT_ID,
+    REJECTED,
+    SIMILARITY,
+    TOKENS,
+    delta,
+    of,
+)
 
 SPLIT = "split"  # the caller's working column
 SPLITS = ("train", "test")
@@ -27,8 +42,9 @@ Tree = dict[str, Any]
 
 
 class About(NamedTuple):
-    """What a report is told of the run: rungs strongest first, rules in their order, scorers among the measures, and
-    of those that are models or made of others what `scorer_notes.known` says."""
+    """What a report is told of the run: rungs strongest first, rules in their order, scorers among the measures, of
+    those that are models or made of others what `scorer_notes.known` says, and who chose the pairs by score of a set
+    that has both kinds."""
 
     name: str
     control: str
@@ -39,10 +55,12 @@ class About(NamedTuple):
     pools: list[str]
     seed: int
     scored_by: Mapping[str, Tree] = {}
+    also: str | None = None
 
 
 class Cells(NamedTuple):
-    """Each pair's cell and prompt (numbers); per cell its place on each axis (PAIRING, POOL, SPLIT, DROPPED_BY)."""
+    """Each pair's cell and prompt (numbers); per cell its place on each axis (PAIRING, POOL, SPLIT, DROPPED_BY); the
+    names on them, a pairing's as `kinds.key` has it."""
 
     of_row: Array
     prompts: Array
@@ -61,6 +79,12 @@ class Cells(NamedTuple):
     @property
     def kept(self) -> Array:
         return np.equal(self.left, len(self.names[DROPPED_BY]))
+
+    @property
+    def by_order(self) -> Array:
+        """Per cell, whether its pairs say something of the order of the rungs."""
+        told = np.array([name.get(PREFERENCE_TYPE) != BY_SCORE for name in self.names[PAIRING]], dtype=bool)
+        return told[self.axes[PAIRING]]
 
 
 class Group(NamedTuple):
@@ -94,7 +118,7 @@ def report(pairs: pl.DataFrame, ladder: pl.DataFrame, about: About) -> Tree:
     counts = np.bincount(cells.of_row, minlength=cells.size)
     known = [_pairing(cells, place) for place in range(len(cells.names[PAIRING]))]
     pairings = [
-        _outline(sides, pairing, counts, cells) for sides, pairing in zip(cells.names[PAIRING], known, strict=True)
+        _outline(name, pairing, counts, cells) for name, pairing in zip(cells.names[PAIRING], known, strict=True)
     ]
     funnel = _funnel(cells, counts)
     correlations = _measures(pairs, about, cells, known, pairings, funnel, seed)
@@ -115,6 +139,7 @@ def report(pairs: pl.DataFrame, ladder: pl.DataFrame, about: About) -> Tree:
         "ladder": scored.ladder(ladder, about.rungs, about.scorers, seed),
         "correlations": correlations,
         "scored_by": scorer_notes.over(about.scored_by, pairs, pairings),
+        **({"also": about.also} if about.also else {}),
     }
     facts |= scored.by_lead(facts, pairs, ladder, [(pairing.rows, pairing.prompts) for pairing in known], seed)
     return facts | {"findings": [*findings.findings(facts), *scorer_notes.findings(facts)]}
@@ -124,11 +149,12 @@ def _cells(pairs: pl.DataFrame, about: About) -> Cells:
     chosen, models = coded(pairs[of(CHOSEN, MODEL)], about.rungs)
     rejected, models = coded(pairs[of(REJECTED, MODEL)], models)
     names: dict[str, list[Any]] = {}
-    codes = {PAIRING: chosen * len(models) + rejected}
+    by_score = mixed.by_score(pairs).to_numpy()
+    codes = {PAIRING: (by_score * len(models) + chosen) * len(models) + rejected}  # pairings by order come first
     for axis, known in ((POOL, about.pools), (SPLIT, SPLITS), (DROPPED_BY, about.rules)):
         codes[axis], names[axis] = coded(pairs[axis], known)
     packed: Array = np.zeros(pairs.height, dtype=np.int64)
-    sizes = {PAIRING: len(models) ** 2} | {axis: len(names[axis]) + 1 for axis in names}
+    sizes = {PAIRING: 2 * len(models) ** 2} | {axis: len(names[axis]) + 1 for axis in names}
     for axis, size in sizes.items():
         packed *= size
         packed += codes.pop(axis)
@@ -137,9 +163,16 @@ def _cells(pairs: pl.DataFrame, about: About) -> Cells:
     for axis, size in reversed(sizes.items()):
         found, axes[axis] = np.divmod(found, size)
     taken, axes[PAIRING] = np.unique(axes[PAIRING], return_inverse=True)
-    names[PAIRING] = [(models[code // len(models)], models[code % len(models)]) for code in taken]
+    kinds = (BY_ORDER, BY_SCORE) if PREFERENCE_TYPE in pairs.columns else ()
+    names[PAIRING] = [_named(code, models, kinds) for code in taken.tolist()]
     prompts = np.unique(pairs[PROMPT_ID].hash().to_numpy(), return_inverse=True)[1]
     return Cells(of_row.astype(np.int32), prompts.astype(np.int32), axes, names)
+
+
+def _named(code: int, models: list[str], kinds: Sequence[str]) -> Tree:
+    both, rejected = divmod(code, len(models))
+    kind, chosen = divmod(both, len(models))
+    return {CHOSEN: models[chosen], REJECTED: models[rejected]} | ({PREFERENCE_TYPE: kinds[kind]} if kinds else {})
 
 
 def _pairing(cells: Cells, place: int) -> Pairing:
@@ -157,13 +190,12 @@ def _pairing(cells: Cells, place: int) -> Pairing:
     return Pairing(groups, rows, cells.prompts[rows] if several else None)
 
 
-def _outline(sides: tuple[str, str], pairing: Pairing, counts: Array, cells: Cells) -> Tree:
+def _outline(name: Tree, pairing: Pairing, counts: Array, cells: Cells) -> Tree:
     """A pairing of the report, its measures to be filled in."""
-    told: Tree = dict(zip(SIDES, sides, strict=True))
-    told |= _counted(pairing.groups[WHOLE], counts, cells) | {KEPT[0]: {}, "by_pool": {}, "by_split": {}}
-    for (key, name), group in pairing.groups.items():
-        if name:
-            told[key][name] = _counted(group, counts, cells)
+    told = name | _counted(pairing.groups[WHOLE], counts, cells) | {KEPT[0]: {}, "by_pool": {}, "by_split": {}}
+    for (key, part), group in pairing.groups.items():
+        if part:
+            told[key][part] = _counted(group, counts, cells)
     return told | {SIMILARITY: None, "length_bias": None}
 
 
@@ -230,16 +262,26 @@ def _funnel(cells: Cells, counts: Array) -> list[Tree]:
 
 
 def _pass_through(funnel: list[Tree], name: str, left: Column, cells: Cells) -> None:
-    """Fill in one measure before and after each rule: what a rule leaves is kept or dropped by a later one."""
+    """Fill in one measure before and after each rule: what a rule leaves is kept or dropped by a later one.
+
+    Moments and quantiles are over all pairs, agreement over those by order.
+    """
     member = np.ones(cells.size, dtype=bool)
-    before = {key: x for key, x in spread(left, member).items() if key in DIST}
+    before = _left(left, member, cells)
     for place, rule in enumerate(funnel):
         rule["delta_before"][name] = before
         if rule["dropped"]:
             member = cells.left > place
             left = left.part(member)
-            before = {key: x for key, x in spread(left, member).items() if key in DIST}
+            before = _left(left, member, cells)
         rule["delta_after"][name] = before
+
+
+def _left(left: Column, member: Array, cells: Cells) -> Tree:
+    told = {key: x for key, x in spread(left, member).items() if key in DIST}
+    if not cells.by_order.all():
+        told["agreement"] = spread(left.part(cells.by_order), member & cells.by_order)["agreement"]
+    return told
 
 
 def _lead(pairs: pl.DataFrame, about: About) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from deltadata import page, parts, pictures, rules, score, scorer_notes, tables
+from deltadata import mixed, page, parts, pictures, rules, score, scorer_notes, tables
 from deltadata.dataset import in_test
 from deltadata.errors import UserError
 from deltadata.measure import characters
@@ -28,6 +28,7 @@ from deltadata.tables import (
     PAIRS_FILE,
     PAIRS_NAME,
     POOL,
+    PREFERENCE_TYPE,
     PROMPT,
     PROMPT_ID,
     REJECTED,
@@ -105,6 +106,7 @@ def compute(name: str, record: Record, pairs: pl.DataFrame, ladder: pl.DataFrame
             [pool["name"] for pool in record[tables.PROMPTS.name].facts["pools"]],
             made.spec["seed"],
             _scored_by(record),
+            (made.spec["pair"].get("also") or {}).get("by"),
         ),
     )
     for rung in told["ladder"]:
@@ -179,9 +181,7 @@ def examples(run: Path, told: dict[str, Any], pairs: pl.DataFrame) -> list[dict[
     texts = {name: TextColumn([run / PAIRS_FILE], name) for name in (PROMPT, *SIDES)}
     found = []
     for pairing in told["pairings"][:PAIRINGS_WITH_EXAMPLES]:
-        here = rows.filter(
-            pl.col(of(CHOSEN, MODEL)) == pairing[CHOSEN], pl.col(of(REJECTED, MODEL)) == pairing[REJECTED]
-        ).sort(column, PROMPT_ID, of(CHOSEN, SAMPLE), of(REJECTED, SAMPLE))
+        here = rows.filter(mixed.of_pairing(pairing)).sort(column, PROMPT_ID, of(CHOSEN, SAMPLE), of(REJECTED, SAMPLE))
         middle = max(0, here.height // 2 - EXAMPLES["median"] // 2)
         shelves = {
             "largest": here.filter(pl.col(column) > 0).reverse().head(EXAMPLES["largest"]),
@@ -192,7 +192,8 @@ def examples(run: Path, told: dict[str, Any], pairs: pl.DataFrame) -> list[dict[
             for pair in shelf.iter_rows(named=True):
                 place = pl.Series([pair["row"]])
                 messages = {name: texts[name].take(place).to_pylist()[0] for name in texts}
-                found.append(_example(which, pair, messages, told))
+                kind = {key: pairing[key] for key in (PREFERENCE_TYPE,) if key in pairing}
+                found.append(_example(which, pair, messages, told) | kind)
     return found
 
 

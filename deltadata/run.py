@@ -245,13 +245,12 @@ def would_report(job: Job) -> dict[str, Any]:
 def _tell(job: Job, numbers: pl.DataFrame, rules: list[filter.Rule]) -> dict[str, int]:
     """Say what a person would not expect of the rules; returns how many pairs each dropped for what is unknown."""
     unknown = filter.unknown(numbers, rules)
-    for rule, count in unknown.items():
-        job.progress.note(
-            f"{rule}: {count} pair(s) dropped since what it asks for is unknown "
-            "(imported responses have no token counts; `measure: characters` is always known)"
-        )
-    if why := filter.emptied(numbers[DROPPED_BY], rules):
-        job.progress.note(why)
+    for rule in (rule for rule in rules if rule.name in unknown):
+        cure = " (imported responses have no token counts; `measure: characters` is always known)"
+        what = f"{rule.name}: {unknown[rule.name]} pair(s) dropped since what it asks for is unknown"
+        job.progress.note(what + (cure if filter.uncounted(numbers, rule) else ""))
+    if emptied := filter.emptied(numbers[DROPPED_BY], rules):
+        job.progress.note(emptied)
     return unknown
 
 

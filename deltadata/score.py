@@ -48,7 +48,8 @@ def folder(run: Path, scorer: str) -> Path:
 
 def spec_of(asked: Score) -> dict[str, Any]:
     """The fields that shape a scorer's numbers."""
-    return asked.model_dump(exclude=_UNSHAPING)
+    unshaping = _UNSHAPING if getattr(asked, "each", None) else {*_UNSHAPING, "each"}  # younger than scores without it
+    return asked.model_dump(exclude=unshaping)
 
 
 def inputs_of(asked: Score, recipe: Recipe, recipe_dir: Path, record: Any) -> dict[str, Any]:

@@ -13,9 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from deltadata import agreement, measure
+from deltadata import agreement, kinds, measure, mixed
 from deltadata.spread import Array, Column, column, spread
-from deltadata.tables import CHOSEN, FINISH, MODEL, PROMPT_ID, SAMPLE, SIDES, TOKENS, delta, of
+from deltadata.tables import (
+    BY_SCORE,
+    CHOSEN,
+    FINISH,
+    MODEL,
+    PREFERENCE_TYPE,
+    PROMPT_ID,
+    SAMPLE,
+    SIDES,
+    TOKENS,
+    delta,
+    of,
+)
 
 CHARACTERS, RESPONSE_RATIO = measure.characters.__name__, measure.response_ratio.__name__
 CUT_OFF = "length"  # the finish reason of a response that max_tokens ended
@@ -110,6 +122,7 @@ def by_lead(
 ) -> Tree:
     """Slices and saturation by the lead where it is a scorer; fills in each pairing's length bias.
 
+    Pairings by score, beside those by order, have neither slices nor a length bias: their sides were chosen by a score.
     `known` are each pairing's rows and the prompts of those rows (None: all differ).
     """
     lead = facts["lead"]
@@ -118,16 +131,17 @@ def by_lead(
     deltas = pairs[delta(lead)].cast(pl.Float64).to_numpy()
     lengths = pairs[delta(facts["length_measure"])].cast(pl.Float64).to_numpy()
     alike = _alike(pairs, facts["length_measure"])
-    ends, kinds = _ends(pairs)
+    ends, names = _ends(pairs)
     seen: list[Tree] = []
     for told, (rows, prompts) in zip(facts["pairings"], known, strict=True):
+        if told.get(PREFERENCE_TYPE) == BY_SCORE:
+            continue
         at = np.flatnonzero(np.isfinite(deltas[rows]))
         mine = rows[at]
         own = None if prompts is None else prompts[at]
         judged = Judged(np.sign(deltas[mine]).astype(np.int8), lengths[mine], alike[mine], ends[mine], own)
         told["length_bias"] = _length_bias(judged, facts["length_measure"], seed)
-        sides = {key: told[key] for key in SIDES}
-        seen += [sides | found for found in _slices(told, judged, kinds, facts, seed)]
+        seen += [kinds.key(told) | found for found in _slices(told, judged, names, facts, seed)]
     inverted = [one for one in seen if one["agreement_ci95"] and one["agreement_ci95"][1] < 0.5]
     return {"slices": inverted, "slices_seen": len(seen), "saturation": _saturation(pairs, responses, deltas, lead)}
 
@@ -229,6 +243,8 @@ def _saturation(pairs: pl.DataFrame, responses: pl.DataFrame, deltas: Array, lea
     edges = np.unique(np.quantile(scores, (0.25, 0.5, 0.75)))
     quarter = np.searchsorted(edges, scores)
     spreads = column(deltas, quarter, len(edges) + 1)[0]
+    by_score = mixed.by_score(pairs).to_numpy()[rows[known]]
+    ordered = column(np.where(by_score, np.nan, deltas), quarter, len(edges) + 1)[0] if by_score.any() else spreads
     at_max = scores == top
     return {
         "scorer": lead,
@@ -236,11 +252,13 @@ def _saturation(pairs: pl.DataFrame, responses: pl.DataFrame, deltas: Array, lea
         "max": top,
         "at_max": float(at_max.mean()),
         "both_at_max": float((at_max & (deltas == 0)).mean()),
-        "quarters": [_quarter(scores[quarter == i], spreads, i) for i in np.unique(quarter)],
+        "quarters": [_quarter(scores[quarter == i], spreads, ordered, i) for i in np.unique(quarter)],
     }
 
 
-def _quarter(scores: Array, spreads: Column, number: int) -> Tree:
-    stats = spread(spreads, np.arange(len(spreads.n)) == number)
-    some = {key: stats[key] for key in ("mean", "std", "agreement")}
+def _quarter(scores: Array, spreads: Column, ordered: Column, number: int) -> Tree:
+    """Of all pairs, its agreement of those by order."""
+    mine = np.arange(len(spreads.n)) == number
+    stats = spread(spreads, mine)
+    some = {key: stats[key] for key in ("mean", "std")} | {"agreement": spread(ordered, mine)["agreement"]}
     return {"from": float(scores.min()), "to": float(scores.max()), "pairs": stats["n"]} | some

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from deltadata import kinds
 from deltadata.findings import FEW, Finding, between, number, percent
 from deltadata.tables import CHOSEN, MODEL, PROMPT_TOKENS, REJECTED, RESPONSE_TOKENS, SIDES, delta, of
 
@@ -158,6 +159,7 @@ def _of_combined(name: str, told: Tree) -> Iterator[str]:
 
 def findings(report: Tree) -> Iterator[Finding]:
     """What should make a reader wary of a scorer, and whether a combined one was worth it."""
+    yield from _picked(report)
     for name, told in report["scored_by"].items():
         yield from _lost(name, told, report)
         if told["kind"] == "judge":
@@ -173,6 +175,19 @@ def findings(report: Tree) -> Iterator[Finding]:
 
 def _say(kind: str, text: str, level: str = "warn") -> Finding:
     return {"kind": kind, "text": text, "level": level}
+
+
+def _picked(report: Tree) -> Iterator[Finding]:
+    """Of the pairs by score beside those by order: who picked them, and which side is longer."""
+    found = kinds.scored(report["pairings"])
+    if found:
+        count = sum(pairing["pairs"] for pairing in found)
+        yield _say("by_score", f"{count:,} pairs are by score: {kinds.picked(report['also'])} of the order.", "note")
+    length = report["length_measure"]
+    known = [stats for pairing in found if (stats := pairing["measures"].get(length, {})).get("n")]
+    if (n := sum(stats["n"] for stats in known)) >= FEW:
+        share = percent(sum(stats["n"] * stats["share_positive"] for stats in known) / n)
+        yield _say("length", f"Pairs by score: the chosen side is longer in {share} of {n:,} ({length}).", "note")
 
 
 def _lost(name: str, told: Tree, report: Tree) -> Iterator[Finding]:

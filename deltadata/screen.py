@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from deltadata import kinds
 from deltadata.findings import FEW
 
 QUIET_SECONDS = 10.0  # between two progress lines of a log
@@ -106,11 +107,15 @@ class Screen:
         """Findings in words, then the tables of a report: deltas, ladder, funnel."""
         for finding in told["findings"]:
             self.note(f"{MARKS[finding['level']]} {finding['text']}")
+        by_score = kinds.scored(told["pairings"])
         for measure in dict.fromkeys([*told["scorers"], told["lead"], told["length_measure"]]):
             columns = ("pairs", "mean", "sd", "median", "agree (95 %)")
             table = _table(f"delta of {measure}, chosen - rejected, before the filter", "pairing", columns)
             for pairing in told["pairings"][:MOST_ROWS]:
-                table.add_row(Names(_pairing(pairing)), *_spread(pairing["measures"][measure]))
+                cells = _spread(pairing["measures"][measure])
+                if measure == told.get("also") and pairing in by_score:
+                    cells[-1] = "it picked"
+                table.add_row(Names(_pairing(pairing)), *cells)
             self.console.print(table)
         self._more(told["pairings"], "pairings")
         table = _table(
@@ -140,7 +145,8 @@ class Screen:
         """What each rule drops, and the lead measure's delta before and after it."""
         lead = told["lead"]
         columns = ("dropped", "left", "mean before", "after", "agree before", "after")
-        table = _table(f"rules, and the delta of {lead}", "rule", columns)
+        of = ", agreement of pairs by order" if "also" in told else ""
+        table = _table(f"rules, and the delta of {lead}{of}", "rule", columns)
         left = told["pairs"]
         for step in told["funnel"]:
             left -= step["dropped"]
@@ -236,7 +242,7 @@ def _count(value: int | None) -> str:
 
 
 def _pairing(pairing: dict[str, Any]) -> str:
-    return f"{pairing['chosen']} > {pairing['rejected']}"
+    return kinds.sides(pairing, " > ")
 
 
 def _spread(stats: dict[str, Any]) -> list[str]:

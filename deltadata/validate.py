@@ -18,11 +18,11 @@ from deltadata import outlook, pair, parts, sampled, score, tables, validity
 from deltadata.errors import UserError, did_you_mean
 from deltadata.generate import drifts
 from deltadata.job import PROMPTS, Job, drift
+from deltadata.pair_sections import ByScore, Pair
 from deltadata.parquet import read_columns
 from deltadata.recipe import Recipe
 from deltadata.run import run_collect, run_generate, run_score
 from deltadata.scorer_sections import Combined, Imported, Score
-from deltadata.sections import ByScore, Pair
 from deltadata.store import Drift, changes, open_run, write_json
 from deltadata.tables import POOL, PROMPT_ID
 

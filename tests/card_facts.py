@@ -191,6 +191,9 @@ FACTS: dict[str, Any] = {
         }
     ],
     "sources": ["owner/prompts"],
+    "also": None,
+    "soft_label": [],
+    "judged": True,
     "ngram": 8,
     "contamination": {
         "at_least": 0.5,

@@ -40,8 +40,8 @@ from ladder import LENGTHS, do, small_run, write_sources
 from deltadata import card, figures, tables
 from deltadata.header import header
 from deltadata.markdown import inert
+from deltadata.pair_sections import ByScore
 from deltadata.recipe import Recipe, load
-from deltadata.sections import ByScore
 from deltadata.store import Entry, read_record
 from deltadata.templates import folder
 

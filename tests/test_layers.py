@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "deltadata"
 ROWS = {
     "apart": ["theory", "theory_simulation", "theory_study"],
     "base": [
-        *("__init__", "errors", "tables", "strict", "sections", "scorer_sections", "recipe"),
+        *("__init__", "errors", "tables", "strict", "sections", "scorer_sections", "pair_sections", "recipe"),
         *("layouts", "files", "languages"),
     ],
     "seams": ["engines", "scorers", "models", "convert", "hub", "student", "train_args", "preflight"],
@@ -31,7 +31,7 @@ ROWS = {
         "tags",
         *("measure", "by_score", "mixed", "controls", "pair", "rules", "filter"),
         *("licences", "templates", "markdown", "header", "columns", "figures", "limits", "provenance", "card"),
-        *("combine", "report", "agreement", "findings", "scorer_notes", "spread", "scored", "validity"),
+        *("combine", "report", "agreement", "findings", "kinds", "scorer_notes", "spread", "scored", "validity"),
         "verdicts",
         *("sheet", "headings", "pictures", "page"),
         *("memory", "curves", "model_card", "content", "bins", "eval_tables", "theory_picture"),

@@ -12,7 +12,7 @@ import pytest
 from card_facts import FACTS, KEPT, NO_STATS, TOLD, facts, stats, told
 
 from deltadata import limits
-from deltadata.sections import ByScore
+from deltadata.pair_sections import ByScore
 
 
 def limits_of(report: dict[str, Any] | None = None, **changes: Any) -> dict[str, list[tuple[str, str]]]:
