@@ -5,6 +5,10 @@
 `deltadata generate RECIPE` then reads that file instead of loading a model. Both known layouts are taken: a prompt and
 a text, or a conversation that ends with the response (one column for each model: the wide ladder). With `each:
 completions` the responses are items of a list in that column (see `nested`).
+
+    - {name: qwen2.5-3b, responses: "hf:owner/ladder", prompt: qwen-2.5-3b-instruct, response: qwen-2.5-3b-instruct}
+
+takes the turns before the response for the prompt, whatever other columns there are.
 """
 
 from __future__ import annotations
@@ -52,10 +56,11 @@ def imported_responses(rung: Rung, prompts: Collection[str], recipe_dir: Path) -
     """The responses of `rung.responses` to known prompts, in file order; a prompt's responses are samples 0, 1, ...
 
     `prompts` are the known prompt ids, or maps them to the prompts' texts (used for a message only). A row's prompt is
-    its column `rung.prompt` (an id where that column is called so), else the messages before the response. "" is a
-    response; null is a row with an error. Its finish_reason is `stop` where the file says stop, eos, end_turn,
-    stop_sequence or eos_token (in any case), or nothing; whatever else it says (max_tokens, content_filter, ...) is
-    `length`, which is not finished. A row whose prompt is not among the known is unmatched: counted, not kept.
+    its column `rung.prompt` (an id where that column is called so); the messages before the response where there is no
+    such column, or it is that of the response itself. "" is a response; null is a row with an error. Its finish_reason
+    is `stop` where the file says stop, eos, end_turn, stop_sequence or eos_token (in any case), or nothing; whatever
+    else it says (max_tokens, content_filter, ...) is `length`, which is not finished. A row whose prompt is not among
+    the known is unmatched: counted, not kept.
 
     Raises UserError when a column is missing, nothing is selected or nothing matches, or the source cannot be read;
     OutsideError when the Hub does not answer.
@@ -133,16 +138,19 @@ def _response(row: Row, rung: Rung) -> tuple[list[dict[str, str]] | str, dict[st
     if rung.response not in values:
         raise BadRow(f"no column {rung.response!r}")
     given: Any = values[rung.response]
-    history = None
+    history, own = None, rung.prompt != rung.response
     if isinstance(given, list):
         history, given = given[:-1], answer(given, rung.response)
-    if rung.prompt in values:
+    if own and rung.prompt in values:
         asked = values[rung.prompt]
         prompt = text(asked, rung.prompt) if rung.prompt == tables.PROMPT_ID else conversation(asked, rung.prompt)
     elif history is not None:
         prompt = conversation(history, f"{rung.response} before the response")
-    else:
+    elif own:
         raise BadRow(f"no column {rung.prompt!r}")
+    else:
+        had = "null" if given is None else f"of type {type(given).__name__}"
+        raise BadRow(f"{rung.response} is {had}; to be the prompt as well it must be a conversation")
     facts = {name: _count(values.get(name)) for name in _TOKENS}
     if given is None:
         return prompt, facts | {tables.ERROR: NULL_RESPONSE, tables.FINISH: "error"}

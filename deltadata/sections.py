@@ -124,7 +124,7 @@ class Rung(Section):
     responses: str | None = None
     """a .jsonl, .json, .csv or .parquet file of existing responses"""
     prompt: str = "prompt"
-    """with `responses`: the column with the prompt"""
+    """with `responses`: the column with the prompt; that of the response itself: the turns before the response"""
     response: str = "response"
     """with `responses`: the column with the response (text, or a conversation that ends with it)"""
     each: str | None = None

@@ -98,6 +98,29 @@ def test_the_wide_ladder(tmp_path: Path, ending: str, with_prompt: bool) -> None
         assert got.responses["response"].to_pylist() == texts
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_a_column_may_be_prompt_and_response(tmp_path: Path, ending: str) -> None:
+    """Named as both it is a conversation, whose earlier turns are the prompt, whatever the column `prompt` says."""
+    asked = [user("one"), assistant("1"), user("two")]
+    rows: list[dict[str, Any]] = [
+        {"prompt": "a", "qwen-2.5-3b": [user("b"), assistant("B")], "prompt_id": A},
+        {"prompt": "two", "qwen-2.5-3b": [*asked, assistant("2")], "prompt_id": A},
+        {"prompt": "a", "qwen-2.5-3b": [user("b"), assistant(None)], "prompt_id": A},
+        {"prompt": "a", "qwen-2.5-3b": None, "prompt_id": A},
+    ]
+    prompts = known("a", "b", asked)  # type: ignore[arg-type]
+    got = bring(tmp_path / f"r{ending}", rows, prompts, prompt="qwen-2.5-3b", response="qwen-2.5-3b")
+    assert got.responses["prompt_id"].to_pylist() == [B, [*prompts][2], B]
+    assert got.responses["response"].to_pylist() == ["B", "2", None]
+    assert [row["why"] for row in got.bad] == [
+        "qwen-2.5-3b is null; to be the prompt as well it must be a conversation"
+    ]
+    with pytest.raises(
+        UserError, match=r"all 1 selected rows are bad: .* x is of type str; to be the prompt as well it"
+    ):
+        bring(tmp_path / "text.jsonl", [{"x": "a"}], prompt="x", response="x")
+
+
 def test_a_bad_row_is_set_aside_with_its_reason(tmp_path: Path) -> None:
     """A row without a usable prompt or response is named with its line and why; the others are imported."""
     rows: list[Any] = [
