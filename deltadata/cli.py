@@ -16,6 +16,7 @@ import typer
 from deltadata.cli_hub import pull, push, verify
 from deltadata.cli_look import explain, report, show
 from deltadata.cli_packs import pack
+from deltadata.cli_sweep import sweep
 from deltadata.cli_theory import theory
 from deltadata.cli_train import check, compare, evaluate, train
 from deltadata.cli_types import Overwrite, RecipePath, Retry, RunFolder, Sets
@@ -181,7 +182,7 @@ def top(version: Annotated[bool, typer.Option("--version", help="print the versi
 # In the order of --help.
 for command in (
     *(run, collect, generate, score, validate, pair, filter, report, push, verify, pull, plan, recipe, schema, models),
-    *(show, explain, train, check, evaluate, compare, theory),
+    *(show, explain, train, check, evaluate, compare, sweep, theory),
 ):
     app.command()(command)
 app.add_typer(pack, name="pack")

@@ -8,6 +8,7 @@ its address, file and line. `deltadata schema` prints the JSON Schema for editor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,16 @@ class Recipe(Section):
         return next(rung for rung in self.generate.rungs if rung.name == name)
 
 
-def load(path: Path | str, overrides: list[str] | tuple[str, ...] = (), places: dict[str, str] | None = None) -> Recipe:
+def load(
+    path: Path | str,
+    overrides: list[str] | tuple[str, ...] = (),
+    places: dict[str, str] | None = None,
+    written: Mapping[str, str] = {},
+) -> Recipe:
     """Read, override and check the recipe at `path`; an override is `key.key=value` with the value in YAML.
 
-    `places` gets the file and line of every address, for who checks further.
+    `places` gets the file and line of every address, for who checks further; `written` says where overrides stand that
+    no --set gave.
 
     Raises UserError with the address of the first mistakes, file and line.
     """
@@ -139,7 +146,7 @@ def load(path: Path | str, overrides: list[str] | tuple[str, ...] = (), places: 
     if not isinstance(tree, dict):
         raise UserError("a recipe is a mapping of keys", where=str(path), cure="see recipes/quickstart.yaml")
     for override in overrides:
-        strict.override(tree, override, places)
+        strict.override(tree, override, places, written.get(override))
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as problem:

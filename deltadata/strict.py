@@ -133,9 +133,12 @@ def at(address: str, part: str | int) -> str:
     return f"{address}.{word}" if address else word
 
 
-def override(tree: dict[str, Any], given: str, places: dict[str, str]) -> None:
-    """`generate.sampling.max_tokens=512`, `generate.rungs.0.model=x`: list items by number."""
-    where = f"--set {given}" if len(given) <= SHOWN else f"--set {given[:SHOWN]}…"
+def override(tree: dict[str, Any], given: str, places: dict[str, str], written: str | None = None) -> None:
+    """`generate.sampling.max_tokens=512`, `generate.rungs.0.model=x`: list items by number.
+
+    `written` is where it stands, of one that no --set gave.
+    """
+    where = written or (f"--set {given}" if len(given) <= SHOWN else f"--set {given[:SHOWN]}…")
     address, equals, text = given.partition("=")
     *parents, last = re.sub(r"\[([^\]]*)\]", r".\1", address).split(".")
     if not equals or not all([*parents, last]) or not address.isprintable():
@@ -149,12 +152,14 @@ def override(tree: dict[str, Any], given: str, places: dict[str, str]) -> None:
     if isinstance(here, list):
         _child(here, last, where)
         here[int(last)] = value
-        places[at(named, int(last))] = where
     elif isinstance(here, dict):
         here[last] = value
-        places[at(named, last)] = where
     else:
         raise UserError(f"{named} has no keys", where=where, cure="name a section's key")
+    now = at(named, int(last) if isinstance(here, list) else last)
+    for below in [known for known in places if known.startswith((f"{now}.", f"{now}["))]:
+        del places[below]  # what stood there is no longer what is read
+    places[now] = where
 
 
 def _child(here: Any, key: str, where: str) -> Any:

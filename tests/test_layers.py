@@ -18,7 +18,7 @@ ROWS = {
     "apart": ["theory", "theory_simulation", "theory_study"],
     "base": [
         *("__init__", "errors", "tables", "strict", "sections", "scorer_sections", "pair_sections", "recipe"),
-        *("layouts", "files", "languages"),
+        *("layouts", "files", "languages", "sweep_rows"),
     ],
     "seams": ["engines", "scorers", "models", "convert", "hub", "student", "train_args", "preflight"],
     "pure": [
@@ -35,6 +35,7 @@ ROWS = {
         "verdicts",
         *("sheet", "headings", "pictures", "page"),
         *("memory", "curves", "model_card", "content", "bins", "eval_tables", "theory_picture"),
+        *("sweep_figures", "sweep_picture"),
     ],
     "run": ["packs", "store", "parquet", "rows", "nested", "parts", "replies"],
     "effects": [
@@ -45,7 +46,7 @@ ROWS = {
         *("job", "nothing", "reports", "publish", "run", "verify", "remote", "push", "pull", "model_push"),
         *("machine", "watch", "train", "trainings"),
         *("eval_models", "evaluate", "suite", "harness", "evaluations", "compare", "plan"),
-        *("outlook", "sampled", "validate", "cli_validate"),
+        *("outlook", "sampled", "validate", "cli_validate", "sweep_stages", "sweep", "cli_sweep"),
         *("screen", "show", "ends", "cli_types", "cli_look", "cli_hub", "cli_packs", "cli_train", "cli_theory"),
         *("cli", "__main__"),
     ],
