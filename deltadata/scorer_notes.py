@@ -179,10 +179,10 @@ def _say(kind: str, text: str, level: str = "warn") -> Finding:
 
 def _picked(report: Tree) -> Iterator[Finding]:
     """Of the pairs by score beside those by order: who picked them, and which side is longer."""
-    found = kinds.scored(report["pairings"])
-    if found:
-        count = sum(pairing["pairs"] for pairing in found)
-        yield _say("by_score", f"{count:,} pairs are by score: {kinds.picked(report['also'])} of the order.", "note")
+    if not (found := kinds.scored(report["pairings"])):
+        return
+    count = sum(pairing["pairs"] for pairing in found)
+    yield _say("by_score", f"{count:,} pairs are by score: {kinds.picked(report['also'])} of the order.", "note")
     length = report["length_measure"]
     known = [stats for pairing in found if (stats := pairing["measures"].get(length, {})).get("n")]
     if (n := sum(stats["n"] for stats in known)) >= FEW:

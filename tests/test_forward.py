@@ -29,6 +29,7 @@ from deltadata.scorers.sequences import Row, Tokens, Wanted, tokens
 
 PAD, START, END = (SPECIAL.index(token) for token in ("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
 WORDS = "the rain in the hills fills the river and runs to the sea "
+Children = Callable[[], list[psutil.Process]]
 ROWS = [(f"say {n}", (WORDS * 3)[: 1 + 37 * n % 160]) for n in range(14)]
 
 
@@ -277,14 +278,14 @@ def test_large_units_pass_both_ways(places: Path) -> None:
     assert [len(numbers) for numbers in found] == [12_000, 12_000]
 
 
-def test_nothing_to_score_loads_nothing(places: Path) -> None:
+def test_nothing_to_score_loads_nothing(places: Path, children: Children) -> None:
     """No child for no rows, and no facts of an engine; with a row there are some, and the settings stay."""
     with open_scorer(reward(places / "reward")) as scorer:
         before = dict(scorer.facts)
         assert list(scorer.score([], [])) == []
-        assert not psutil.Process().children() and scorer.engine_facts == {}
+        assert not children() and scorer.engine_facts == {}
         list(scorer.score(asked("hi"), ["a"]))
-        (child,) = psutil.Process().children()
+        (child,) = children()
         assert scorer.facts == before
         assert before | {"max_length": None, "engine": "transformers", "dtype": None} == before
         told = {"dtype": "float32", "max_length": POSITIONS, "truncation_side": "right", "device": "cpu"}
@@ -296,11 +297,11 @@ def test_nothing_to_score_loads_nothing(places: Path) -> None:
         assert (scorer.engine_facts["dtype"], scorer.engine_facts["resolution"]) == ("bfloat16", 0.025)
 
 
-def test_a_dead_child_is_told(places: Path, tmp_path: Path) -> None:
+def test_a_dead_child_is_told(places: Path, tmp_path: Path, children: Children) -> None:
     """Killed in the middle: an error from outside with the command to run again, not a hang."""
     with open_scorer(logprob(places / "causal"), tmp_path / "log") as scorer:
         list(scorer.score(asked("hi"), ["a"]))
-        psutil.Process().children()[0].kill()
+        children()[0].kill()
         with pytest.raises(OutsideError, match="SIGKILL") as death:
             list(scorer.score(asked("hi"), ["a"]))
     assert "run the same command again" in str(death.value.cure)
@@ -391,6 +392,12 @@ def test_what_is_known_early_is_refused_early(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.fixture(autouse=True)
-def _no_child_stays() -> Iterator[None]:
-    yield
-    assert not psutil.Process().children()
+def children() -> Iterator[Children]:
+    """The processes that a test has started; none of them stays. (Others in the same worker may have theirs.)"""
+    before = psutil.Process().children()
+
+    def found() -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if child not in before]
+
+    yield found
+    assert not found()
