@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations, pairwise
 from typing import Any
 
-from deltadata.kinds import ordered, sides
+from deltadata.kinds import chose, ordered, sides
 from deltadata.tables import CHOSEN, REJECTED
 
 Tree = dict[str, Any]
@@ -88,6 +88,8 @@ def _order(report: Tree) -> list[Finding]:
     if not _scored(report):
         return []
     lead, found = report["lead"], []
+    if report.get("by") == lead:
+        return [_say("by_score", f"{chose(lead)}.", "note")]
     for pairing in ordered(report["pairings"]):
         stats = pairing["measures"][lead]
         kind = verdict(stats["agreement_ci95"], stats["n"]) if stats["n"] else "unscored"

@@ -37,6 +37,11 @@ def scored(pairings: Sequence[Pairing]) -> list[Tree]:
     return [dict(pairing) for pairing in pairings if pairing.get(PREFERENCE_TYPE) == BY_SCORE]
 
 
+def chose(scorer: str) -> str:
+    """What is said of a set that has no pairs by order."""
+    return f"{scorer} chose the sides, so that its own agreement is no evidence"
+
+
 def picked(scorer: str) -> str:
     """What is said of pairs by score."""
     return f"{scorer} picked their two responses, so that its agreement there is no evidence"

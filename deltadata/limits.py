@@ -76,7 +76,7 @@ def _order(told: Tree, by: Any, also: Tree | None) -> Iterator[Tree]:
         text = f"{count(chosen)} of the pairs are by score alone: {kinds.picked(also['by'])}; "
         yield _limit("Order", f"{text}its mistakes are the labels'.")
     if by:
-        text = f"{by.by} chose the sides, so that its own agreement is no evidence; its mistakes are the labels'."
+        text = f"{kinds.chose(by.by)}; its mistakes are the labels'."
         yield _limit("Order", text)
     elif lead not in told["scorers"]:
         yield _limit("Order", "No score says that the chosen side is better: the order of the rungs is assumed.", True)

@@ -43,8 +43,8 @@ Tree = dict[str, Any]
 
 class About(NamedTuple):
     """What a report is told of the run: rungs strongest first, rules in their order, scorers among the measures, of
-    those that are models or made of others what `scorer_notes.known` says, and who chose the pairs by score of a set
-    that has both kinds."""
+    those that are models or made of others what `scorer_notes.known` says, and who chose the pairs by score: of a set
+    that has both kinds (`also`), of one that has no others (`by`)."""
 
     name: str
     control: str
@@ -56,6 +56,7 @@ class About(NamedTuple):
     seed: int
     scored_by: Mapping[str, Tree] = {}
     also: str | None = None
+    by: str | None = None
 
 
 class Cells(NamedTuple):
@@ -139,7 +140,7 @@ def report(pairs: pl.DataFrame, ladder: pl.DataFrame, about: About) -> Tree:
         "ladder": scored.ladder(ladder, about.rungs, about.scorers, seed),
         "correlations": correlations,
         "scored_by": scorer_notes.over(about.scored_by, pairs, pairings),
-        **({"also": about.also} if about.also else {}),
+        **{key: name for key, name in (("also", about.also), ("by", about.by)) if name},
     }
     facts |= scored.by_lead(facts, pairs, ladder, [(pairing.rows, pairing.prompts) for pairing in known], seed)
     return facts | {"findings": [*findings.findings(facts), *scorer_notes.findings(facts)]}

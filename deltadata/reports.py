@@ -107,11 +107,17 @@ def compute(name: str, record: Record, pairs: pl.DataFrame, ladder: pl.DataFrame
             made.spec["seed"],
             _scored_by(record),
             (made.spec["pair"].get("also") or {}).get("by"),
+            _by(made.spec["pair"]["pairings"]),
         ),
     )
     for rung in told["ladder"]:
         rung[f"mean_{characters.__name__}"] = made.facts["characters"].get(rung[MODEL])
     return told
+
+
+def _by(pairings: Any) -> str | None:
+    """Who chose the sides, where no order did."""
+    return str(pairings["by"]) if isinstance(pairings, dict) else None
 
 
 def _scored_by(record: Record) -> dict[str, dict[str, Any]]:

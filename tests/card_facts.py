@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from functools import cache
 from html.parser import HTMLParser
 from typing import Any
 
@@ -281,6 +282,7 @@ def with_first(table: str, **changes: Any) -> dict[str, Any]:
     return changed
 
 
+@cache
 def header_of(text: str) -> Any:
     """What stands between the first two `---` lines."""
     return yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])  # type: ignore[index]
@@ -290,6 +292,7 @@ def body_of(text: str) -> str:
     return re.sub(r"\A---\n.*?\n---\n", "", text, count=1, flags=re.DOTALL)
 
 
+@cache
 def table_rows(text: str) -> list[list[str]]:
     """The cells of every table row as they read (`\\_` is an underscore), split at the bars that are not escaped."""
     lines = [line for line in body_of(text).splitlines() if line.startswith("|")]
@@ -297,6 +300,7 @@ def table_rows(text: str) -> list[list[str]]:
     return [[re.sub(r"\\(.)", r"\1", cell.strip()).replace("\xa0", " ") for cell in row] for row in cells]
 
 
+@cache
 def tags(text: str) -> list[tuple[str, list[str]]]:
     """Every element of the page that the card becomes: its name and the names of its attributes."""
     found: list[tuple[str, list[str]]] = []
@@ -309,12 +313,14 @@ def tags(text: str) -> list[tuple[str, list[str]]]:
     return found
 
 
+@cache
 def html_of(text: str) -> str:
     """As the Hub reads it: CommonMark with tables, strike-through and HTML."""
     reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     return str(reader.render(body_of(text)))
 
 
+@cache
 def words_of(text: str) -> str:
     """What a reader of the page reads, white space being one space."""
     found: list[str] = []

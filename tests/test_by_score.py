@@ -5,6 +5,7 @@ pytest tests/test_by_score.py
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -382,6 +383,10 @@ def test_a_run_by_score_from_recipe_to_dataset(tmp_path: Path) -> None:
     project = by_score(tmp_path, {"by": "judge", "min_delta": 0.3})
     project.recipe["holdout"] = 0.0
     project.run()
+    told = json.loads((project.path / "report.json").read_text())
+    assert [finding["text"] for finding in told["findings"] if finding["kind"] in ("by_score", "holds")] == [
+        f"{told['by']} chose the sides, so that its own agreement is no evidence."
+    ]
     pairs = project.pairs()
     assert pairs.height == 5
     assert set(pairs["chosen_model"]) == {"weak"}

@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from project import in_place
 
 from deltadata import memory, recipe
 from deltadata.generate import runtime_for
@@ -257,13 +256,13 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 
 def ran(folder: Path, words: list[str], *sets: str) -> pl.DataFrame:
     """The kept pairs of `deltadata run` with the command's words and more `--set`; nothing is held out."""
-    command = [sys.executable, "-m", "deltadata", "run", str(ROOT / words[2]), *words[3:], "--set", "holdout=0.0"]
+    command = ["run", str(ROOT / words[2]), *words[3:], "--set", "holdout=0.0"]
     for one in sets:
         command += ["--set", one]
     if "--run" not in command:
         command += ["--run", "run"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    code, _, said = in_place(folder, *command)
+    assert code == 0, said
     return pl.read_parquet(folder / command[command.index("--run") + 1] / "dataset/data/default/train-*.parquet")
 
 

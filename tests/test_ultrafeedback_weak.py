@@ -6,13 +6,12 @@ pytest tests/test_ultrafeedback_weak.py
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from project import in_place
 
 from deltadata import recipe
 
@@ -67,11 +66,11 @@ def test_the_recipe_re_pairs_the_weak_models_by_score(tmp_path: Path) -> None:
         (tmp_path / "uf" / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
     places = [f"generate.rungs.{i}.responses" for i in range(len(recipe.load(SHIPPED).generate.rungs))]
     places += ["collect.pools.0.path", "score.0.scores"]
-    command = [sys.executable, "-m", "deltadata", "run", str(SHIPPED), "--run", "run", "--set", "holdout=0.0"]
+    command = ["run", str(SHIPPED), "--run", "run", "--set", "holdout=0.0"]
     for place in places:
         command += ["--set", f"{place}={tmp_path}/uf/*.jsonl"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    code, _, said = in_place(tmp_path, *command)
+    assert code == 0, said
     facts = json.loads((tmp_path / "run" / "record.json").read_text())["tables"]["scores/overall"]["facts"]
     assert (facts["read"], facts["matched"], facts["unmatched"], facts["left_out"]) == (24, 16, 0, 8)
     pairs = pl.read_parquet(tmp_path / "run" / "dataset" / "data" / "default" / "train-*.parquet")
