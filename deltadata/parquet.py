@@ -191,7 +191,7 @@ class TextColumn:
 
 
 def _taken(values: pa.ChunkedArray, rows: pl.Series) -> pa.Array:
-    """Some of the values; a run of rows is cut out, not copied one by one."""
-    if rows[-1] - rows[0] == len(rows) - 1 and rows.is_sorted():
+    """Some of the values; rows that follow each other, each once, are cut out, not copied one by one."""
+    if rows[-1] - rows[0] == len(rows) - 1 and (rows.diff(null_behavior="drop") == 1).all():
         return values.slice(rows[0], len(rows)).combine_chunks()
     return values.take(rows.to_arrow()).combine_chunks()

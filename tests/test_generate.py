@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -545,3 +546,38 @@ def test_an_engine_is_given_its_own_keys_of_runtime():
     given = {"batch_size": 2, "max_model_len": 64, "base_url": "http://x", "enforce_eager": True}
     assert keys_of("vllm", given) == {"max_model_len": 64, "enforce_eager": True}
     assert keys_of("transformers", given) == {"batch_size": 2, "max_model_len": 64}
+
+
+def test_failed_samples_of_some_prompts_are_asked_for_by_their_own_prompts(tmp_path: Path) -> None:
+    """Two samples of two prompts that lie apart are missing: those two are asked, each twice."""
+    project = Project(tmp_path, 6, fail_on="red")
+    lines = [{"prompt": f"Tell me about {'red' if i in (0, 3) else 'blue'} number {i}."} for i in range(6)]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    project.recipe["generate"]["sampling"] = {"samples": 2, "temperature": 1.0}
+    project.recipe["generate"]["part_rows"] = 100
+    project.run()
+    before = project.responses()
+    assert before.filter(pl.col("error").is_not_null()).height == 8
+    project.run("generate", "recipe.yaml", "--retry-failed")
+    assert project.responses().equals(before)
+
+
+def test_pairs_carry_the_prompts_of_their_ids(tmp_path: Path) -> None:
+    """Several samples of prompts that lie apart: no pair and no row of the dataset has another prompt's text."""
+    project = Project(tmp_path, 6)
+    for name in ("a", "b"):
+        lines = [
+            {"prompt": f"Tell me about number {i}.", "response": f"{name} of number {i}, {sample}"}
+            for i in (0, 3)
+            for sample in range(2)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    project.recipe["generate"] = {"rungs": [{"name": name, "responses": f"{name}.jsonl"} for name in ("a", "b")]}
+    project.recipe |= {"filter": {"rules": []}, "holdout": 0.0}
+    project.run()
+    rows = pl.read_parquet(project.path / "dataset" / "data" / "default" / "*.parquet")
+    assert rows.height == 4
+    for prompt, chosen, rejected in rows.select("prompt", "chosen", "rejected").iter_rows():
+        number = prompt[0]["content"].removeprefix("Tell me about ").removesuffix(".")
+        assert chosen[0]["content"].startswith(f"a of {number}, ")
+        assert rejected[0]["content"].startswith(f"b of {number}, ")
