@@ -20,7 +20,7 @@ from deltadata.job import PROMPTS, Job
 from deltadata.parquet import read_columns
 from deltadata.scorer_sections import Combined, Imported, Judge, Price, Score
 from deltadata.sections import Rung
-from deltadata.store import write_json
+from deltadata.store import changes, write_json
 from deltadata.tables import MODEL, PROMPT_ID, PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLE
 
 Tree = dict[str, Any]
@@ -63,7 +63,7 @@ def _rows(job: Job) -> dict[str, int]:
     for asked in job.recipe.score:
         table = tables.scores_name(asked.name)
         entry = job.run.record.get(table)
-        old = entry is not None and entry.spec != score.spec_of(asked)
+        old = entry is not None and bool(changes(entry.spec, score.spec_of(asked)))
         found[table] = 0 if old else score.read(job.run.path, asked.name).height
     return found
 
@@ -131,7 +131,7 @@ def _of_scorer(main: Job, sample: Job, asked: Score, factor: float, total: int) 
     if isinstance(asked, Imported | Combined):
         return row | {"there": total, "seconds": 0.0}
     done = main.run.record.get(table)
-    there = done.facts["responses"] if done and done.spec == score.spec_of(asked) else 0
+    there = done.facts["responses"] if done and not changes(done.spec, score.spec_of(asked)) else 0
     left = max(total - there, 0)
     row |= {"there": total - left, "seconds": _times(_rate(sample, table) if left else 0.0, left)}
     if not isinstance(asked, Judge):

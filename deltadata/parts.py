@@ -24,6 +24,7 @@ from deltadata.parquet import groups, open_parquet, read_columns, write_table
 from deltadata.recipe import Recipe
 from deltadata.rows import digest
 from deltadata.sections import Rung
+from deltadata.store import changes
 from deltadata.tables import RESPONSES
 
 SPEC, FACTS, DIGEST = b"deltadata.spec", b"deltadata.facts", b"deltadata.digest"
@@ -115,9 +116,8 @@ def overlaps(recipe: Recipe, rung: Rung) -> bool:
 def spec_of(recipe: Recipe, rung: Rung, recipe_dir: Path) -> dict[str, Any]:
     """The fields that shape a rung's text. `samples` is an extent, not an identity: more of them only adds rows."""
     if rung.responses:
-        own = {"responses", "prompt", "response", "select"} | ({"each"} if rung.each else set())
         return {
-            "rung": rung.model_dump(include=own),
+            "rung": rung.model_dump(include={"responses", "prompt", "response", "select", "each"}),
             "file": digest(rung.responses, recipe_dir),
         }
     spec = {
@@ -139,9 +139,9 @@ def same(old: dict[str, Any], new: dict[str, Any]) -> bool:
     Weights that are not here (any more) do not count, nor does the size of the parts once `runtime.overlap`, which
     promises nothing of their composition, comes or goes.
     """
-    both = old.keys() & new.keys()
-    loose = {"model_files", "part_rows"}
-    return old.keys() ^ new.keys() <= loose and all(old[key] == new[key] for key in both)
+    loose = {key for key in ("model_files", "part_rows") if old.get(key) is None or new.get(key) is None}
+    mine, theirs = ({key: value for key, value in spec.items() if key not in loose} for spec in (old, new))
+    return not changes(mine, theirs)
 
 
 def model_files(model: str) -> str | None:

@@ -48,8 +48,7 @@ def folder(run: Path, scorer: str) -> Path:
 
 def spec_of(asked: Score) -> dict[str, Any]:
     """The fields that shape a scorer's numbers."""
-    unshaping = _UNSHAPING if getattr(asked, "each", None) else {*_UNSHAPING, "each"}  # younger than scores without it
-    return asked.model_dump(exclude=unshaping)
+    return asked.model_dump(exclude=_UNSHAPING)
 
 
 def inputs_of(asked: Score, recipe: Recipe, recipe_dir: Path, record: Any) -> dict[str, Any]:

@@ -29,14 +29,33 @@ from deltadata.tables import PROMPTS_FILE, RESPONSES, fingerprint
 RECORD, LOCK, HOLDER = "record.json", ".lock", ".lock-holder"
 
 
-def changes(old: Any, new: Any, address: str = "") -> list[str]:
-    """`address: old -> new` for every field that differs."""
+_THEIRS = ("models", "chat_template_kwargs", "args", "lora")  # mappings whose keys, and nulls, are a person's
+_ABSENT = object()
+
+
+def changes(old: Any, new: Any) -> list[str]:
+    """`address: old -> new` for every field that differs. One that is null is one that is not there: what was recorded
+    before a field existed says nothing else."""
+    return _changes(_stated(old), _stated(new), "")
+
+
+def _changes(old: Any, new: Any, address: str) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted(old.keys() | new.keys()):
-            found += changes(old.get(key), new.get(key), f"{address}.{key}" if address else key)
+            inner = f"{address}.{key}" if address else key
+            found += _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), inner)
         return found
-    return [] if old == new else [f"{address}: {json.dumps(old)} -> {json.dumps(new)}"]
+    absent = "not there" if None in (old, new) else "null"
+    told = [absent if value is _ABSENT else json.dumps(value) for value in (old, new)]
+    return [] if old == new else [f"{address}: {' -> '.join(told)}"]
+
+
+def _stated(value: Any) -> Any:
+    """Without the fields that are null, at any depth."""
+    if isinstance(value, dict):
+        return {key: one if key in _THEIRS else _stated(one) for key, one in value.items() if one is not None}
+    return [_stated(one) for one in value] if isinstance(value, list) else value
 
 
 _NO_PLACE = (
@@ -157,9 +176,9 @@ class Run:
             or not all(whole(self.path / name, size) for name, size in entry.files.items())
         ):
             return "missing"
-        if entry.spec != spec:
+        if changes(entry.spec, spec):
             return "drift"
-        return "done" if entry.inputs == inputs else "stale"
+        return "stale" if changes(entry.inputs, inputs) else "done"
 
     def entry(self, table: str, cure: str) -> Entry:
         """A finished table's record. Raises UserError with the `cure` when it is not finished."""

@@ -111,7 +111,7 @@ def _planned(job: Job, sample: Job, scorer: Score, file: Path, asked: Asked) -> 
     drifted = drifts(sample.run, sample.recipe, sample.recipe_dir)
     for one in sample.recipe.score:
         drifted += drift(sample, tables.scores_name(one.name), score.spec_of(one))
-    if kept and kept["results"] and kept["about"] != about:
+    if kept and kept["results"] and changes(kept["about"], about):
         drifted.append(Drift(table, kept["about"], about, "the looks taken are forgotten, and another plan begins"))
     if drifted and not job.overwrite:
         sample.run.refuse_drift(drifted)
