@@ -25,7 +25,7 @@ from deltadata.job import DATASET, FILTER, PAIRS, PROMPTS, Job, drift, refuse_dr
 from deltadata.nothing import no_prompt
 from deltadata.parquet import read_columns, writing
 from deltadata.scorer_sections import Score
-from deltadata.store import changes, write_json
+from deltadata.store import Drift, changes, write_json
 from deltadata.tables import DROPPED_BY, POOL, PROMPT_ID, SIMILARITY, fingerprint
 
 
@@ -34,9 +34,7 @@ def run_collect(job: Job) -> bool:
 
     A recipe or a pool that only adds prompts is no drift: those that were there stay, row for row.
     """
-    unshaping = {"pools": {"__all__": {"license"}}}
-    spec = {"collect": job.recipe.collect.model_dump(exclude=unshaping), "seed": job.recipe.seed}
-    inputs = made_from(job.recipe, job.recipe_dir)
+    spec, inputs = prompts_of(job)
     state = job.run.state(PROMPTS, spec, inputs, job.prompts_file)
     if state == "done":
         return False
@@ -71,6 +69,13 @@ def run_collect(job: Job) -> bool:
     files = [job.prompts_file, job.run.path / tables.LEFT_OUT_FILE]
     job.run.finish(PROMPTS, frame.height, time.monotonic() - began, spec, inputs, facts, files)
     return True
+
+
+def prompts_of(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Spec and inputs of the prompts. Raises UserError when what they are collected from is not there."""
+    unshaping = {"pools": {"__all__": {"license"}}}
+    spec = {"collect": job.recipe.collect.model_dump(exclude=unshaping), "seed": job.recipe.seed}
+    return spec, made_from(job.recipe, job.recipe_dir)
 
 
 def _write_prompts(path: Path, rows: Iterable[pa.Table]) -> pl.DataFrame:
@@ -273,16 +278,21 @@ STAGES: dict[str, Callable[[Job], bool]] = {
 }
 
 
+def drifted_tables(job: Job) -> list[Drift]:
+    """What was made by other fields than the recipe has now; of the prompts only collecting them tells."""
+    specs = [(tables.scores_name(asked.name), score.spec_of(asked)) for asked in job.recipe.score]
+    specs += [(PAIRS, _pair_spec(job)), (FILTER, _filter_spec(job)), (DATASET, publish.spec_of(job))]
+    found = drifts(job.run, job.recipe, job.recipe_dir)
+    for table, spec in specs:
+        found += drift(job, table, spec)
+    return found
+
+
 def run_all(job: Job) -> bool:
     """Every stage up to dataset/. Returns whether anything was done."""
     filter.rules(job.recipe)  # the user's mistakes first, before anything takes time
     pair.planned(job.recipe)
-    drifted = drifts(job.run, job.recipe, job.recipe_dir)
-    specs = [(tables.scores_name(asked.name), score.spec_of(asked)) for asked in job.recipe.score]
-    specs += [(PAIRS, _pair_spec(job)), (FILTER, _filter_spec(job)), (DATASET, publish.spec_of(job))]
-    for table, spec in specs:
-        drifted += drift(job, table, spec)
-    if drifted and not job.overwrite:  # all of it at once, and before anything takes time
+    if (drifted := drifted_tables(job)) and not job.overwrite:  # all of it at once, and before anything takes time
         job.run.refuse_drift(drifted)
     done = [run_collect(job)]
     score.refuse_early(job.run.path, job.recipe, job.recipe_dir, job.progress)
