@@ -68,13 +68,15 @@ def show(screen: Screen, told: dict[str, Any]) -> None:
         screen.note(pairing["sentence"])
     of_looks = f", look {told['look']} of {told['looks']}" if told["looks"] > 1 else ""
     title = f"agreement with {told['scorer']} on {told['prompts']} prompts{of_looks}"
-    screen.figures(title, validity.rows(told))
+    screen.rows(title, validity.rows(told))
     for note in validity.notes(told):
         screen.note(note)
-    if told["look"] < told["looks"]:
-        screen.note(f"next: --next looks at {(told['look'] + 1) * told['sample']} prompts, as planned")
     cost = told["cost"]
+    if told["look"] < told["looks"] and told["prompts"] < cost["prompts"]:
+        planned, there = (told["look"] + 1) * told["sample"], cost["prompts"]
+        seen = f"all {there} prompts of the run" if planned >= there else f"{planned} prompts, as planned"
+        screen.note(f"next: --next looks at {seen}")
     if left := outlook.cost_rows(cost):
-        screen.figures(f"what is left for all {cost['prompts']} prompts, {cost['note']}", left)
+        screen.rows(f"what is left for all {cost['prompts']} prompts, {cost['note']}", left)
     else:
         screen.note("cost: none, all responses and scores are imported")

@@ -22,12 +22,13 @@ from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
-from deltadata import models, parts, tables
+from deltadata import models, parts, tables, taken
 from deltadata.engines import HOSTED, Conversation, Engine, Model, open_engine
 from deltadata.errors import UserError, did_you_mean
 from deltadata.imported import imported_responses
 from deltadata.parquet import TextColumn, read_columns, write_table
 from deltadata.recipe import Recipe
+from deltadata.replies import NESTED
 from deltadata.sections import Rung
 from deltadata.store import Drift, Run, write_json
 
@@ -80,6 +81,8 @@ def generate(
         run.refuse_drift(drifted)
     for drift in drifted:
         progress.note(f"{drift.table}: {drift.costs}; the former ones: {_move_aside(run, drift)}")
+    for name, number in taken.take_over(run.path / NESTED, run.path, recipe, recipe_dir).items():
+        progress.note(f"{name}: {number} response(s) are taken over from {run.path / NESTED}")
     for rung in recipe.generate.rungs if retry else []:
         if not rung.responses and (removed := parts.without_failed(run.path, rung.name)):
             progress.note(f"{rung.name}: {removed} failed response(s) are asked for again")

@@ -37,6 +37,7 @@ from deltadata.tables import KEY, PROMPT_ID, REASON, RESPONSE, RESPONSES, SAMPLE
 from deltadata.verdicts import OTHER_ROW, PROMPT_ROW, ROW, TEXT
 
 KINDS = 20  # of reasons that the record tells apart
+HEARD = "heard"
 
 
 class Found(NamedTuple):
@@ -84,10 +85,8 @@ def judge(
 
     Raises OutsideError when the engine fails as a whole (finished parts stay), KeyboardInterrupt on Ctrl-C.
     """
-    prompts, samples = run.path / tables.PROMPTS_FILE, pair.samples(recipe)
-    responses, pairwise = _responses(prompts, samples, ladder), asked.form == "pairwise"
-    wanted = verdicts.requests(responses, meets(asked, recipe) if pairwise else None, asked.sampling.samples)
-    wanted = wanted.with_columns(_keys(wanted, _identity(recipe, asked)))
+    responses = _responses(run.path / tables.PROMPTS_FILE, pair.samples(recipe), ladder)
+    wanted, pairwise = _wanted(responses, recipe, asked), asked.form == "pairwise"
     once = wanted.unique(KEY, keep="first", maintain_order=True)
     said, made_by = replies.known(run.path, asked, once)
     if retry and (failed := said.filter(replies.FAILED).height):
@@ -105,6 +104,21 @@ def judge(
     facts |= verdicts.told(found, asked, recipe.seed) | {"asked": missing.height}
     facts |= {"nulls": _nulls(said, asked, progress), "prompts_digest": tables.fingerprint(judging.words(asked))}
     return Found(scores, facts | ({"made_by": made_by} if len(made_by) > 1 else {}))
+
+
+def heard(run: Path, recipe: Recipe, asked: Judge, ladder: dict[str, parts.Parts]) -> pl.DataFrame:
+    """The key of each response, those of the judgements that it takes, and in HEARD whether each was asked for."""
+    wanted = _wanted(_responses(run / tables.PROMPTS_FILE, pair.samples(recipe), ladder), recipe, asked)
+    said = replies.known(run, asked, wanted)[0].select(KEY, pl.lit(True).alias(HEARD))
+    found = wanted.select(*RESPONSES.key, KEY).join(said, on=KEY, how="left", maintain_order="left")
+    return found.with_columns(pl.col(HEARD).fill_null(False))
+
+
+def _wanted(responses: pl.DataFrame, recipe: Recipe, asked: Judge) -> pl.DataFrame:
+    """The requests with their keys."""
+    met = meets(asked, recipe) if asked.form == "pairwise" else None
+    wanted = verdicts.requests(responses, met, asked.sampling.samples)
+    return wanted.with_columns(_keys(wanted, _identity(recipe, asked)))
 
 
 def _identity(recipe: Recipe, asked: Judge) -> str:

@@ -15,13 +15,13 @@ from typing import Any
 
 import polars as pl
 
-from deltadata import parts, score, tables
+from deltadata import judgements, parts, score, tables
 from deltadata.job import PROMPTS, Job
 from deltadata.parquet import read_columns
 from deltadata.scorer_sections import Combined, Imported, Judge, Price, Score
 from deltadata.sections import Rung
 from deltadata.store import changes, write_json
-from deltadata.tables import MODEL, PROMPT_ID, PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLE
+from deltadata.tables import KEY, MODEL, PROMPT_ID, PROMPT_TOKENS, RESPONSE_TOKENS, RESPONSES, SAMPLE
 
 Tree = dict[str, Any]
 TOOK = "took.json"
@@ -31,7 +31,8 @@ REQUESTS, DOLLARS = "requests", "dollars"
 
 @contextmanager
 def timed(job: Job) -> Iterator[None]:
-    """Keep how many rows the block adds to each table of responses and scores, and in how many seconds.
+    """Keep how many rows the block adds to each table of responses and scores (of a judge: how many requests it takes),
+    and in how many seconds.
 
     Seconds of responses are without the engine's loading. What a killed process made is not in it.
     """
@@ -40,6 +41,7 @@ def timed(job: Job) -> Iterator[None]:
     took = _took(job.run.path)
     for table, now in _rows(job).items():
         entry, added = job.run.record.get(table), now - rows[table]
+        added = entry.facts.get("asked", added) if entry else 0  # a judge's requests: what it was asked before is free
         if entry is not None and entry != entries.get(table) and added > 0 and entry.seconds:
             former = took.get(table, {"rows": 0, "seconds": 0.0})
             took[table] = {"rows": former["rows"] + added, "seconds": former["seconds"] + entry.seconds}
@@ -77,13 +79,13 @@ def _described(job: Job, rung: Rung) -> pl.DataFrame:
 def outlook(main: Job, sample: Job) -> Tree:
     """A row per rung and per scorer: how many responses in all, how many are there, what the rest takes; null: unknown.
 
-    `main` has all prompts and `sample` some of them, answered and scored. Bytes are on disk, dollars by the judge's
-    price; what is imported takes nothing.
+    `main` has all prompts and `sample` some of them, answered, and scored by some of the scorers. Bytes are on disk,
+    dollars by the judge's price; what is imported takes nothing, what either has is there.
     """
     prompts, size = (job.run.record[PROMPTS].rows for job in (main, sample))
-    rungs = [_of_rung(main, sample, rung, prompts / size) for rung in sample.recipe.generate.rungs]
+    rungs = [_of_rung(main, sample, rung, prompts / size) for rung in main.recipe.generate.rungs]
     total = sum(row["responses"] for row in rungs)
-    scorers = [_of_scorer(main, sample, asked, prompts / size, total) for asked in sample.recipe.score]
+    scorers = [_of_scorer(main, sample, asked, total) for asked in main.recipe.score]
     return {"prompts": prompts, "sample": size, "rungs": rungs, "scorers": scorers, "note": NOTE}
 
 
@@ -105,7 +107,7 @@ def _of_rung(main: Job, sample: Job, rung: Rung, factor: float) -> Tree:
         return row | {"responses": count, "there": count, "seconds": 0.0, "tokens": 0, "bytes": 0}
     samples = main.recipe.generate.sampling_of(rung).samples
     total = main.run.record[PROMPTS].rows * samples
-    there = _there(main, rung, samples)
+    there = _there([main, sample], main, rung)
     told = pl.concat(read_columns(path, [PROMPT_TOKENS, RESPONSE_TOKENS]) for path in have.files)
     tokens = told.select(pl.sum_horizontal(PROMPT_TOKENS, RESPONSE_TOKENS, ignore_nulls=False).mean()).item()
     size = sum(path.stat().st_size for path in have.files) / have.rows
@@ -119,28 +121,55 @@ def _whole(number: float | None) -> int | None:
     return None if number is None else round(number)
 
 
-def _there(main: Job, rung: Rung, samples: int) -> int:
-    """Responses of the rung that the run has to its prompts, by the recipe as it is."""
-    wanted, keys = read_columns(main.prompts_file, [PROMPT_ID]), _described(main, rung)
+def _there(jobs: list[Job], main: Job, rung: Rung) -> int:
+    """Responses of the rung that these jobs have to the prompts of `main`, by the recipe as it is."""
+    wanted, samples = read_columns(main.prompts_file, [PROMPT_ID]), main.recipe.generate.sampling_of(rung).samples
+    keys = pl.concat(_described(job, rung) for job in jobs).unique()
     return keys.filter(pl.col(SAMPLE) < samples).join(wanted, on=PROMPT_ID, how="semi").height
 
 
-def _of_scorer(main: Job, sample: Job, asked: Score, factor: float, total: int) -> Tree:
+def _of_scorer(main: Job, sample: Job, asked: Score, total: int) -> Tree:
     table = tables.scores_name(asked.name)
     row: Tree = {tables.SCORER: asked.name, "imported": isinstance(asked, Imported), "responses": total}
     if isinstance(asked, Imported | Combined):
         return row | {"there": total, "seconds": 0.0}
+    if isinstance(asked, Judge):
+        return row | _of_judge(main, sample, asked, total)
     done = main.run.record.get(table)
     there = done.facts["responses"] if done and not changes(done.spec, score.spec_of(asked)) else 0
     left = max(total - there, 0)
-    row |= {"there": total - left, "seconds": _times(_rate(sample, table) if left else 0.0, left)}
-    if not isinstance(asked, Judge):
-        return row
-    facts = sample.run.record[table].facts
-    share = factor * left / total if total else 0.0
-    asked_for = {key: facts.get(key) for key in (REQUESTS, PROMPT_TOKENS, RESPONSE_TOKENS)}
-    row |= {key: _whole(_times(number, share)) for key, number in asked_for.items()}
+    return row | {"there": total - left, "seconds": _times(_rate(sample, table) if left else 0.0, left)}
+
+
+def _of_judge(main: Job, sample: Job, asked: Judge, total: int) -> Tree:
+    """What was said of either's responses is there; a judge that the sample did not ask has unknown tokens."""
+    known, tried = [judgements.heard(job.run.path, main.recipe, asked, job.ladder()) for job in (main, sample)]
+    both = pl.concat([known, tried]).unique()
+    said = both.filter(judgements.HEARD)[KEY].n_unique()
+    prompts, size = (job.run.record[PROMPTS].rows for job in (main, sample))
+    whole = known[KEY].n_unique() if _answered(main) else round(tried[KEY].n_unique() * prompts / size)
+    left = max(whole - said, 0)
+    there = both.group_by(RESPONSES.key).agg(pl.col(judgements.HEARD).all())[judgements.HEARD].sum()
+    row: Tree = {"there": min(there, total) if left else total, REQUESTS: left}
+    table = tables.scores_name(asked.name)
+    row["seconds"] = _times(_rate(sample, table) if left else 0.0, left)
+    facts = sample.run.record[table].facts if table in sample.run.record else {}
+    for key in (PROMPT_TOKENS, RESPONSE_TOKENS):
+        row[key] = _whole(_times(facts.get(key), left / max(facts.get(REQUESTS) or 1, 1))) if left else 0
     return row | {DOLLARS: _dollars(row, asked.price)}
+
+
+def _answered(main: Job) -> bool:
+    """Whether the run has every rung's responses to its prompts as they are."""
+    whole = main.run.record[PROMPTS]
+    for rung in main.recipe.generate.rungs:
+        entry = main.run.record.get(tables.ladder_name(rung.name))
+        if rung.responses and (entry is None or entry.inputs["prompts"] != whole.fingerprint):
+            return False
+        samples = main.recipe.generate.sampling_of(rung).samples
+        if not rung.responses and _there([main], main, rung) < whole.rows * samples:
+            return False
+    return True
 
 
 def _dollars(row: Tree, price: Price | None) -> float | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from deltadata import outlook, pair, parts, sampled, score, tables, validity
+from deltadata import outlook, pair, parts, sampled, score, tables, taken, validity
 from deltadata.errors import UserError, did_you_mean
 from deltadata.generate import drifts
 from deltadata.job import PROMPTS, Job, drift
@@ -64,10 +64,11 @@ def validate(job: Job, asked: Asked) -> Tree:
         else:
             what = f"look {len(kept['results'])} of {kept['plan'][LOOKS]} as it was found; nothing was asked"
             job.progress.note(f"{scorer.name}: {what}")
+        cost = outlook.outlook(job, sample)  # as things are now, whenever the look was taken
     told: Tree = kept["results"][-1]
     for pairing in told["pairings"]:
         pairing["minimum_prompts"] = validity.least(pairing, asked.width)
-    return told | {"width": asked.width}
+    return told | {"cost": cost, "width": asked.width}
 
 
 def _order(recipe: Recipe) -> list[tuple[str, str]]:
@@ -163,7 +164,8 @@ def _look(job: Job, sample: Job, scorer: Score, order: list[tuple[str, str]], ke
     drawn = sampled.draw(job, sample, wanted)
     if drawn > wanted:
         job.progress.note(f"the sample has {drawn} prompts from before; the verdict is over the {wanted} asked for")
-    sampled.take_over(job, sample)
+    for rung, number in taken.take_over(job.run.path, sample.run.path, job.recipe, job.recipe_dir).items():
+        job.progress.note(f"{rung}: {number} response(s) of the sample are in the run already")
     score.refuse_early(sample.run.path, sample.recipe, sample.recipe_dir, job.progress)
     with outlook.timed(sample):
         run_generate(sample)
@@ -177,7 +179,7 @@ def _look(job: Job, sample: Job, scorer: Score, order: list[tuple[str, str]], ke
     told |= {LOOKS: plan[LOOKS], "look": number, "level": rule.level, "level_by_pool": rule.level_by_pool}
     told |= {"at_least": plan["at_least"], "seed": plan["seed"]}
     told["pairings"] = validity.judged(_pairs(sample).filter(pl.col(PROMPT_ID).is_in(mine.implode())), order, rule)
-    return told | {"cost": outlook.outlook(job, sample)}
+    return told
 
 
 def _pairs(sample: Job) -> pl.DataFrame:

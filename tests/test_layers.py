@@ -35,11 +35,11 @@ ROWS = {
         "verdicts",
         *("sheet", "headings", "pictures", "page"),
         *("memory", "curves", "model_card", "content", "bins", "eval_tables", "theory_picture"),
-        *("sweep_figures", "sweep_picture"),
+        *("sweep_figures", "sweep_picture", "grid"),
     ],
     "run": ["packs", "store", "parquet", "rows", "nested", "parts", "replies"],
     "effects": [
-        *("spool", "collect", "imported", "generate", "imported_scores", "grade", "judgements", "score"),
+        *("spool", "collect", "imported", "taken", "generate", "imported_scores", "grade", "judgements", "score"),
         *("pair_text", "dataset", "training_data", "margins", "fresh"),
     ],
     "shell": [

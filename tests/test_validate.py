@@ -33,6 +33,7 @@ from deltadata.validate import Asked, validate
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 ASK = ("validate", "recipe.yaml")
+TWO = ("--sample", "40", "--looks", "2")
 
 
 def project(folder: Path, prompts: int = 90, **scripted: Any) -> Project:
@@ -201,7 +202,7 @@ def test_an_unfinished_runs_answers_are_taken_over_but_for_failed_ones(tmp_path:
     assert told["pairings"][0]["pairs"] == 39
     files = sorted((tiny.path / "validate" / "responses" / "strong").iterdir())
     assert [pl.read_parquet(path).height for path in files] == [39, 1]
-    assert told["cost"]["rungs"][1]["seconds"] > 0
+    assert [row["there"] for row in told["cost"]["rungs"]] == [40, 40]
 
 
 def test_answers_of_other_settings_are_not_taken_over(tmp_path: Path) -> None:
@@ -214,24 +215,36 @@ def test_answers_of_other_settings_are_not_taken_over(tmp_path: Path) -> None:
 
     assert tiny.requests() == {"a": 40, "b": 80}
     weak = told["cost"]["rungs"][1]
-    assert (weak["responses"], weak["there"]) == (40, 0)
+    assert (weak["responses"], weak["there"]) == (40, 40)  # the sample's
 
 
-def test_a_run_afterwards_does_not_notice(tmp_path: Path) -> None:
-    """Its tables are those of a run without a validation, row for row, and it asks every prompt itself."""
+def test_a_run_afterwards_takes_the_sample_over(tmp_path: Path) -> None:
+    """Its tables are those of a run without a validation, row for row, and it asks for the other prompts alone."""
     plain, tested = (project(tmp_path / name) for name in ("plain", "tested"))
     do(plain)
     look(tested, sample=60)
-    do(tested)
+    said = tested.run()
 
-    assert tested.requests() == {"a": 150, "b": 150}
+    assert "strong: 60 response(s) are taken over from runs/tiny/validate" in said
+    assert tested.requests() == {"a": 90, "b": 90}
     assert_frame_equal(plain.responses(), tested.responses())
     assert_frame_equal(plain.pairs(), tested.pairs())
-    for table, entry in plain.record()["tables"].items():
-        mine = tested.record()["tables"][table]
-        assert (mine["rows"], mine["fingerprint"]) == (entry["rows"], entry["fingerprint"]), table
     assert not do(tested)
     assert "nothing was asked" in look(tested)[1]
+
+
+def test_a_run_overwritten_takes_over_what_was_validated_anew(tmp_path: Path) -> None:
+    """The former answers go aside, those of the sample under the new settings come in, and the rest is asked for."""
+    tiny = project(tmp_path, 40)
+    do(tiny, "collect", "generate")
+    tiny.recipe["generate"]["rungs"][1]["sampling"]["temperature"] = 0.5
+    look(tiny, sample=30)
+    assert tiny.requests() == {"a": 40, "b": 70}
+
+    tiny.run("run", "recipe.yaml", "--overwrite")
+
+    assert tiny.requests() == {"a": 40, "b": 80}
+    assert tiny.responses().filter(pl.col("model") == "weak").height == 40
 
 
 def test_a_planned_second_look_has_twice_the_prompts_and_asks_for_the_new_ones_alone(tmp_path: Path) -> None:
@@ -241,6 +254,7 @@ def test_a_planned_second_look_has_twice_the_prompts_and_asks_for_the_new_ones_a
     members = {*sample_of(tiny)}
     assert (first["level"], first["look"], first["prompts"]) == (0.975, 1, 40)
     assert "--next looks at 80 prompts, as planned" in tiny.run(*ASK)
+    assert "--next looks at all 70 prompts of the run" in project(tmp_path / "few", 70).run(*ASK, *TWO)
 
     tiny.run(*ASK, "--next", "--json")
     second = json.loads(tiny.stdout)
@@ -402,21 +416,21 @@ def test_the_cost_of_the_whole_is_that_of_the_sample_times_the_rest(tmp_path: Pa
     cost = told["cost"]
     strong, weak = cost["rungs"]
     assert (cost["prompts"], cost["sample"]) == (120, 40)
-    assert (strong["responses"], strong["there"]) == (120, 0)
+    assert (strong["responses"], strong["there"]) == (120, 40)
     took = json.loads((tiny.path / "validate" / "took.json").read_text())["responses/strong"]
     assert took["rows"] == 40 and took["seconds"] >= 0.4
-    assert strong["seconds"] == pytest.approx(3 * took["seconds"], abs=1e-3)
+    assert strong["seconds"] == pytest.approx(2 * took["seconds"], abs=1e-3)
     part = answers(tiny.path / "validate").filter(pl.col("model") == "strong")
     tokens = part["prompt_tokens"].sum() + part["response_tokens"].sum()
-    assert strong["tokens"] == pytest.approx(3 * tokens, abs=1)
+    assert strong["tokens"] == pytest.approx(2 * tokens, abs=1)
     files = (tiny.path / "validate" / "responses" / "strong").iterdir()
-    assert strong["bytes"] == pytest.approx(3 * sum(path.stat().st_size for path in files), abs=1)
+    assert strong["bytes"] == pytest.approx(2 * sum(path.stat().st_size for path in files), abs=1)
     assert (weak["imported"], weak["there"], weak["seconds"], weak["tokens"]) == (True, 120, 0.0, 0)
     assert cost["scorers"] == [{"scorer": "judge", "imported": True, "responses": 240, "there": 240, "seconds": 0.0}]
 
 
 def test_a_judges_cost_is_told_in_requests_tokens_and_dollars(tmp_path: Path) -> None:
-    """Of the sample's, times three for three times the prompts; what an unreadable reply took is paid for, too."""
+    """Of what is left of three times the sample's prompts; what an unreadable reply took is paid for, too."""
     tiny = project(tmp_path, 90)
     price = {"prompt": 1000.0, "response": 2000.0}
     tiny.recipe["score"] = [{"name": "helpful", "scorer": "judge", "model": "j", "price": price}]
@@ -425,12 +439,33 @@ def test_a_judges_cost_is_told_in_requests_tokens_and_dollars(tmp_path: Path) ->
 
     (row,) = told["cost"]["scorers"]
     facts = json.loads((tiny.path / "validate" / "record.json").read_text())["tables"]["scores/helpful"]["facts"]
+    took = json.loads((tiny.path / "validate" / "took.json").read_text())["scores/helpful"]
     assert tiny.requests() == {"a": 30, "b": 30, "j": 60}
-    assert (row["requests"], row["responses"], row["there"]) == (180, 180, 0)
-    assert row["prompt_tokens"] == 3 * facts["prompt_tokens"] > 0
+    assert (row["requests"], row["responses"], row["there"]) == (120, 180, 60)
+    assert row["prompt_tokens"] == 2 * facts["prompt_tokens"] > 0
     assert row["dollars"] == pytest.approx(row["prompt_tokens"] / 1000 + row["response_tokens"] / 500, abs=0.01)
-    assert row["seconds"] > 0
+    assert took["rows"] == 60
+    assert row["seconds"] == pytest.approx(2 * took["seconds"], abs=1e-3) and row["seconds"] > 0
     assert told["pairings"][0]["verdict"] == "no scores"  # the scripted engine's words are no judgement
+
+
+def test_what_is_left_is_what_a_run_then_asks_for(tmp_path: Path) -> None:
+    """Whichever looked, its judgements are both's: the look's outlook is the run's bill, and after it nothing is left."""
+    tiny = project(tmp_path, 90)
+    judge = {"scorer": "judge", "model": "j", "price": {"prompt": 1.0, "response": 1.0}}
+    pairwise = {"name": "second", "form": "pairwise"} | judge | {"model": "k"}
+    tiny.recipe["score"] = [{"name": "first"} | judge, pairwise]
+
+    rows = {row["scorer"]: row for row in look(tiny, scorer="first", sample=30)[0]["cost"]["scorers"]}
+    assert (rows["second"]["requests"], rows["second"]["there"], rows["second"]["dollars"]) == (180, 0, None)
+    before = tiny.requests()
+    do(tiny)
+
+    asked = tiny.requests() - before
+    assert (asked["j"], asked["k"]) == (rows["first"]["requests"], rows["second"]["requests"]) == (120, 180)
+    after = look(tiny, scorer="first")[0]["cost"]["scorers"]
+    left = ("there", "requests", "prompt_tokens", "dollars", "seconds")
+    assert [[row[key] for key in left] for row in after] == [[180, 0, 0, 0.0, 0.0]] * 2
 
 
 def test_both_folders_are_locked(tmp_path: Path) -> None:
