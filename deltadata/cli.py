@@ -136,7 +136,7 @@ def plan(recipe: RecipePath, set_: Sets = [], run: RunFolder = None) -> None:
         screen.note("no training is planned: the recipe names no train.student")
         return
     title = f"GB on each GPU to train {found.train.student}, by arithmetic; buffers come on top"
-    screen.memory(title, plan.training(found, recipe.parent))
+    screen.rows(title, plan.training(found, recipe.parent))
 
 
 def recipe(recipe: RecipePath, set_: Sets = []) -> None:

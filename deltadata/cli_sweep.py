@@ -77,9 +77,9 @@ def _show(screen: Screen, told: dict[str, Any], table: Sweep, asked: Asked) -> N
     screen.rows(f"sweep {told['sweep']} over {table.base}", sweep_figures.overview(told))
     if rows := sweep_figures.data(told["rows"]):
         measures = ", ".join(dict.fromkeys(row["measure"] for row in told["rows"] if row.get("measure")))
-        screen.figures(f"delta of {measures}, chosen - rejected; agreement in %", rows)
+        screen.rows(f"delta of {measures}, chosen - rejected; agreement in %", rows)
     if rows := sweep_figures.students(told["rows"]):
-        screen.figures("students on held-out pairs, and fresh answers' checks in %", rows)
+        screen.rows("students on held-out pairs, and fresh answers' checks in %", rows)
     for line in sweep_figures.sentences(told):
         screen.note(line)
     picture = f"picture: {asked.folder / sweep.PICTURE}" if told["picture"] else "no picture yet"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions
-from rich.measure import Measurement
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
-from deltadata import kinds
+from deltadata import grid, kinds
 from deltadata.findings import FEW
 
 QUIET_SECONDS = 10.0  # between two progress lines of a log
@@ -89,14 +86,13 @@ class Screen:
     def closing(self, facts: dict[str, Any]) -> None:
         """Rows in, kept and dropped, the deltas that matter most, where the dataset lies, what to do next."""
         counts = f"{facts['name']}: {facts['kept']} of {facts['pairs']} pairs kept"
-        table = Table(title=f"{counts}; mean delta (chosen - rejected) of all pairs", title_justify="left")
-        table.add_column("pairing", overflow="fold")
-        for column in ("pairs", "kept", *facts["lead"]):
-            table.add_column(column, justify="right", no_wrap=True)
-        for pairing in facts["pairings"][:MOST_ROWS]:
-            deltas = [_number(pairing["delta"][measure]) for measure in facts["lead"]]
-            table.add_row(Names(_pairing(pairing)), str(pairing["pairs"]), str(pairing["kept"]), *deltas)
-        self.console.print(table)
+        rows = [
+            [_pairing(pairing), str(pairing["pairs"]), str(pairing["kept"])]
+            + [_number(pairing["delta"][measure]) for measure in facts["lead"]]
+            for pairing in facts["pairings"][:MOST_ROWS]
+        ]
+        head = ["pairing", "pairs", "kept", *facts["lead"]]
+        self.table(f"{counts}; mean delta (chosen - rejected) of all pairs", head, rows)
         self._more(facts["pairings"], "pairings")
         dropped = ", ".join(f"{rule} {count}" for rule, count in facts["funnel"].items() if count) or "nothing"
         self.note(f"dropped by rule: {dropped}")
@@ -107,36 +103,38 @@ class Screen:
         """Findings in words, then the tables of a report: deltas, ladder, funnel."""
         for finding in told["findings"]:
             self.note(f"{MARKS[finding['level']]} {finding['text']}")
-        by_score = kinds.scored(told["pairings"])
         for measure in dict.fromkeys([*told["scorers"], told["lead"], told["length_measure"]]):
-            columns = ("pairs", "mean", "sd", "median", "agree (95 %)")
-            table = _table(f"delta of {measure}, chosen - rejected, before the filter", "pairing", columns)
-            for pairing in told["pairings"][:MOST_ROWS]:
-                cells = _spread(pairing["measures"][measure])
-                if measure == told.get("also") and pairing in by_score:
-                    cells[-1] = "it picked"
-                table.add_row(Names(_pairing(pairing)), *cells)
-            self.console.print(table)
+            self._deltas(told, measure)
         self._more(told["pairings"], "pairings")
-        table = _table(
-            "ladder, strongest first in the recipe", "rung", ("responses", "cut off", *_scored(told["scorers"]))
-        )
-        for rung in told["ladder"]:
-            scored = [cell for scorer in told["scorers"] for cell in _strength(rung, scorer)]
-            table.add_row(Names(rung["model"]), str(rung["responses"]), _percent(rung["cut_off"]), *scored)
-        self.console.print(table)
+        self._ladder(told)
         self._scorers(told["scored_by"])
         self.funnel(told)
+
+    def _deltas(self, told: dict[str, Any], measure: str) -> None:
+        by_score, rows = kinds.scored(told["pairings"]), []
+        for pairing in told["pairings"][:MOST_ROWS]:
+            cells = _spread(pairing["measures"][measure])
+            if measure == told.get("also") and pairing in by_score:
+                cells[-1] = "it picked"
+            rows.append([_pairing(pairing), *cells])
+        head = ["pairing", "pairs", "mean", "sd", "median", "agree (95 %)"]
+        self.table(f"delta of {measure}, chosen - rejected, before the filter", head, rows)
+
+    def _ladder(self, told: dict[str, Any]) -> None:
+        """Rungs, then a line for each score of a rung: a table that is as wide with one scorer as with nine."""
+        rungs = told["ladder"]
+        rows = [[rung["model"], str(rung["responses"]), _percent(rung["cut_off"])] for rung in rungs]
+        self.table("ladder, strongest first in the recipe", ["rung", "responses", "cut off"], rows)
+        scores = [[scorer, rung["model"], *_strength(rung, scorer)] for scorer in told["scorers"] for rung in rungs]
+        if scores:
+            self.table("scores of the ladder", ["scorer", "rung", "mean", "strength (95 %)"], scores)
 
     def _scorers(self, scorers: dict[str, Any]) -> None:
         """The scorers that are models or made of others, and what is said of each."""
         if not scorers:
             return
-        table = _table("scorers that are models, or made of others", "scorer", ("scored", "of"))
-        table.add_column("what it is", overflow="fold")
-        for name, one in scorers.items():
-            table.add_row(Names(name), str(one["scored"]), _count(one["responses"]), _named(one))
-        self.console.print(table)
+        rows = [[name, str(one["scored"]), _count(one["responses"]), _named(one)] for name, one in scorers.items()]
+        self.table("scorers that are models, or made of others", ["scorer", "scored", "of", "what it is"], rows)
         for name, one in scorers.items():
             for sentence in one["said"]:
                 self.note(f"{name}: {sentence}")
@@ -144,48 +142,30 @@ class Screen:
     def funnel(self, told: dict[str, Any]) -> None:
         """What each rule drops, and the lead measure's delta before and after it."""
         lead = told["lead"]
-        columns = ("dropped", "left", "mean before", "after", "agree before", "after")
         of = ", agreement of pairs by order" if "also" in told else ""
-        table = _table(f"rules, and the delta of {lead}{of}", "rule", columns)
-        left = told["pairs"]
+        left, rows = told["pairs"], []
         for step in told["funnel"]:
             left -= step["dropped"]
             before, after = step["delta_before"][lead], step["delta_after"][lead]
             shown = [_short(before["mean"]), _short(after["mean"])]
             shown += [_percent(before["agreement"]), _percent(after["agreement"])]
-            table.add_row(Names(step["rule"]), str(step["dropped"]), str(left), *shown)
-        self.console.print(table)
+            rows.append([step["rule"], str(step["dropped"]), str(left), *shown])
+        head = ["rule", "dropped", "left", "mean before", "mean after", "agree before", "agree after"]
+        self.table(f"rules, and the delta of {lead}{of}", head, rows)
 
     def tree(self, folder: Path, files: dict[str, int]) -> None:
         """What a push sends."""
-        table = _table(f"{folder}, {sum(files.values()) / 1e6:.1f} MB", "file", ("bytes",))
-        for name, size in files.items():
-            table.add_row(name, f"{size:,}")
-        self.console.print(table)
-
-    def memory(self, title: str, rows: list[dict[str, str]]) -> None:
-        """A row per set-up of machines."""
-        first, *numbers = rows[0]
-        table = _table(title, first, tuple(numbers))
-        for row in rows:
-            table.add_row(*row.values())
-        self.console.print(table)
-
-    def figures(self, title: str, rows: list[dict[str, str]]) -> None:
-        """A name and its numbers a row."""
-        first, *numbers = rows[0]
-        table = _table(title, first, tuple(numbers))
-        for row in rows:
-            table.add_row(Names(row[first]), *(row[name] for name in numbers))
-        self.console.print(table)
+        rows = [[name, f"{size:,}"] for name, size in files.items()]
+        self.table(f"{folder}, {sum(files.values()) / 1e6:.1f} MB", ["file", "bytes"], rows)
 
     def proof(self, rows: list[dict[str, Any]]) -> None:
         """What came back from the Hub."""
-        table = _table("read back from the Hub", "config/split", ("how", "rows", "content", "equal"))
-        for row in rows:
-            name = f"{row['config']}/{row['split']}"
-            table.add_row(name, row["how"], f"{row['rows']:,}", row["content"], "no" if row["differs"] else "yes")
-        self.console.print(table)
+        told = [
+            [f"{row['config']}/{row['split']}", row["how"], f"{row['rows']:,}", row["content"]]
+            + ["no" if row["differs"] else "yes"]
+            for row in rows
+        ]
+        self.table("read back from the Hub", ["config/split", "how", "rows", "content", "equal"], told)
 
     def _more(self, rows: list[Any], what: str) -> None:
         if len(rows) > MOST_ROWS:
@@ -198,43 +178,29 @@ class Screen:
             self.note("\n".join([f"{first}: {head}", *(f"    {column}: {value}" for column, value in others)]))
 
     def rows(self, title: str, rows: list[dict[str, Any]]) -> None:
-        """A plain table of records."""
-        table = Table(title=Text(title), title_justify="left")
-        for i, column in enumerate(rows[0] if rows else ()):
-            table.add_column(column, overflow="fold", no_wrap=i == 0)
-        for row in rows:
-            table.add_row(*(Text(str(value)) for value in row.values()))
-        self.console.print(table)
+        """Records, of which the first column is a name."""
+        head = list(dict.fromkeys(column for row in rows for column in row))
+        self.table(title, head, [[str(row.get(column, "")) for column in head] for row in rows])
+
+    def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table no wider than the terminal, names wrapped and figures whole; where it cannot be, a block a row."""
+        width, plain = self.console.width, self.console.options.ascii_only
+        self._print(grid.wrapped(title, width), "table.title")
+        columns = grid.columns(head, rows, width)
+        if columns is None:
+            for row in rows:
+                self._print([*grid.block(head, row, width), ""])
+            return
+        self._print(grid.lines(columns, head), "table.header")
+        self._print([grid.line(columns, "-" if plain else "─")])
+        self._print([*(line for row in rows for line in grid.lines(columns, row)), ""])
+
+    def _print(self, lines: Sequence[str], style: str = "") -> None:
+        self.console.print(Text("\n".join(lines), style=style), soft_wrap=True)
 
 
-def _table(title: str, name: str, numbers: tuple[str, ...]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
-    table.add_column(name, overflow="fold", min_width=20)
-    for column in numbers:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-class Names:
-    """A cell with names, broken behind their hyphens, dots and underscores, not in the middle of a word."""
-
-    def __init__(self, text: str) -> None:
-        self.pieces = re.findall(r"[^\s._-]*[\s._-]*", text)
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(max(map(len, self.pieces)), sum(map(len, self.pieces))).with_maximum(options.max_width)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        lines = [""]
-        for piece in self.pieces:
-            if len(lines[-1]) + len(piece.rstrip()) > options.max_width:
-                lines.append("")
-            lines[-1] += piece
-        yield Text("\n".join(line.rstrip() for line in lines), overflow="fold")
-
-
-def _named(scorer: dict[str, Any]) -> Text:
-    return Text(": ".join(part for part in (scorer["what"], scorer["model"]) if part))
+def _named(scorer: dict[str, Any]) -> str:
+    return ": ".join(part for part in (scorer["what"], scorer["model"]) if part)
 
 
 def _count(value: int | None) -> str:
@@ -254,14 +220,10 @@ def _spread(stats: dict[str, Any]) -> list[str]:
     return [str(stats["n"]), *map(_short, shown), "too few" if few else "-" if low is None else agreed]
 
 
-def _scored(scorers: list[str]) -> list[str]:
-    return [column for scorer in scorers for column in (scorer, "strength (95 %)")]
-
-
 def _strength(rung: dict[str, Any], scorer: str) -> list[str]:
     """Mean score, and strength with its interval."""
     low, high = rung["strength_ci95"][scorer] or (None, None)
-    span = f" ({low:+.2f} - {high:+.2f})" if low is not None and high is not None else ""
+    span = f" ({low:+.2f} to {high:+.2f})" if low is not None and high is not None else ""
     strength = rung["strength"][scorer]
     return [_short(rung["mean_score"][scorer]), "-" if strength is None else f"{strength:+.2f}{span}"]
 

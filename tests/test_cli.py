@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -12,11 +11,10 @@ from typing import Any
 
 import pytest
 from project import Project
-from rich.console import Console
 
 from deltadata.ends import resumable
 from deltadata.errors import OutsideError, first_line
-from deltadata.screen import Screen, _spread
+from deltadata.screen import _spread
 
 HEAVY = ("torch", "vllm", "transformers", "datasets", "trl", "polars", "pyarrow", "aiohttp", "pydantic")
 HEAVY += ("numpy", "matplotlib", "rapidfuzz")
@@ -352,23 +350,6 @@ def test_a_pool_of_bad_rows_alone_is_to_be_mended(tmp_path: Path):
     (tmp_path / "pool.csv").write_text("prompt\n")
     project.recipe["collect"]["pools"][0]["path"] = "pool.csv"
     assert "cure: give a file with rows, or drop the pool" in project.run("collect", "recipe.yaml", code=2)
-
-
-@pytest.mark.parametrize("width", [70, 80, 120])
-def test_long_names_are_broken_between_words(width: int):
-    """A table of two long rungs: every line of the first column ends where a word of a name does."""
-    out = io.StringIO()
-    names = {"chosen": "qwen2.5-32b-instruct-awq_int4.very-long-variant", "rejected": "llama-3.1-tulu-3-8b-sft-hot"}
-    pairing = names | {"pairs": 40, "kept": 30, "delta": {"tokens": 1.5, "characters": -4.0}}
-    facts: dict[str, Any] = {"name": "tiny", "kept": 30, "pairs": 40, "lead": ["tokens", "characters"]}
-    facts |= {"pairings": [pairing], "funnel": {}, "without_pair": 0}
-    Screen(Console(file=out, width=width, soft_wrap=True)).closing(facts)
-    cells = [line.split("│")[1].strip() for line in out.getvalue().splitlines() if line.startswith("│")]
-
-    whole = f"{names['chosen']} > {names['rejected']}"
-    assert "".join(cells).replace(" ", "") == whole.replace(" ", "")
-    assert len(cells) > 1 or width > 110
-    assert all(cell[-1] in "-._>" for cell in cells[:-1])
 
 
 def test_a_handful_of_pairs_has_no_interval_in_the_tables():
