@@ -97,6 +97,8 @@ def test_what_is_a_figure(text: str, figure: bool) -> None:
 def test_a_number_inside_a_sentence_stays_whole() -> None:
     """Lines break around it, and it keeps its per cent."""
     assert grid.wrapped("lost -3.8 of 1e-05, 57-80 %", 8) == ["lost", "-3.8 of", "1e-05,", "57-80 %"]
+    assert grid.wrapped("of 1e-05", 6) == ["of", "1e-05"]
+    assert grid.wrapped("y 57 %", 4) == ["y", "57 %"]
 
 
 def test_what_is_longer_than_a_line_is_cut_by_cells() -> None:
