@@ -27,7 +27,7 @@ _BREAK = re.compile(
     r"|(?<=\d[./,=-])(?=[^\W\d])"  # and so are 2.5, 1,000, 57-80 and 12/60
 )
 _WORDS = re.compile(r"\b(?:to|of|x|s|h|min|days?|B|[kMGT]B)\b|(?<=\d)e(?=[-+]?\d)")
-_FIGURE = re.compile(r"[-+\d.,:%()/<>~→ ]+")
+_FIGURE = re.compile(r"[-+\d.,:%()/<>~→][-+\d.,:%()/<>~→ ]*")  # once its words are gone
 
 Row = Sequence[str]
 

@@ -86,7 +86,7 @@ def test_a_row_that_fits_nowhere_is_a_block() -> None:
     ("text", "figure"),
     [
         *((text, True) for text in ("-", "7.81e-05", "+0.40 (+0.15 to +0.68)", "12/60", "80 %", "3 → 4", "1.5 GB")),
-        *((text, False) for text in ("A > B", "smollm2-135m", "", "to", "rate 3", "2026-11-24T03:05:27Z", "1 " * 30)),
+        *((text, False) for text in ("A > B", "smollm2-135m", "", "to", "x 3", "2026-11-24T03:05:27Z", "1 " * 30)),
     ],
 )  # fmt: skip
 def test_what_is_a_figure(text: str, figure: bool) -> None:
