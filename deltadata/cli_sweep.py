@@ -45,7 +45,7 @@ def sweep(
     if run is not None and len(csv) > 1:
         raise UserError("one folder for several sweeps", where="--run", cure="give one CSV, or leave --run out")
     from deltadata import sweep as sweeps
-    from deltadata import sweep_rows
+    from deltadata import sweep_plan, sweep_rows
     from deltadata.screen import Screen
 
     tables = [sweep_rows.load(path, recipe, set_) for path in csv]
@@ -59,7 +59,7 @@ def sweep(
     screen, found = Screen(), {}
     for name, (table, asked) in jobs.items():
         if dry_run:
-            found[name] = sweeps.planned(table, asked)
+            found[name] = sweep_plan.planned(table, asked)
             _show_plan(screen, found[name], asked)
             continue
         with resumable(asked.folder, "finished rows, tables and parts are"):
@@ -90,22 +90,22 @@ def _show(screen: Screen, told: dict[str, Any], table: Sweep, asked: Asked) -> N
 
 
 def _show_plan(screen: Screen, told: dict[str, Any], asked: Asked) -> None:
-    from deltadata import sweep_figures
+    from deltadata import sweep_plan
 
-    rows = [
-        line | {"ladder": row["ladder"], "would be done": ", ".join(row["would"]) or "nothing"}
-        for line, row in zip(sweep_figures.overview(told), told["rows"], strict=True)
-    ]
-    screen.rows(f"{asked.folder}, a dry run: nothing is changed", rows)
-    ladders = [one | {"to be answered": ", ".join(one["to be answered"]) or "none"} for one in told["ladders"]]
-    screen.rows("ladders, each made once", ladders)
+    screen.rows(f"{asked.folder}, a dry run: nothing is changed", sweep_plan.overview(told))
+    screen.rows("ladders, each made once", sweep_plan.ladders(told))
+    if told["unused"]:
+        screen.note(f"no row has {', '.join(told['unused'])} any more; what they hold is taken over where it fits")
 
 
 def _end_badly(found: dict[str, Any], folders: list[Path]) -> None:
-    """Raises OutsideError when a row failed."""
+    """Raises UserError when rows failed of what the user can mend alone, OutsideError when one failed of more."""
     rows = [row for told in found.values() for row in told["rows"]]
-    failed = [row["name"] for row in rows if row["state"] == "failed"]
-    if failed:
-        what = f"{len(failed)} of {len(rows)} rows failed: {', '.join(failed)}"
-        cure = "mend what was said of them and run the same command again: finished rows are skipped"
-        raise OutsideError(what, where=", ".join(map(str, folders)), cure=cure)
+    failed = [row for row in rows if row["state"] == "failed"]
+    if not failed:
+        return
+    what = f"{len(failed)} of {len(rows)} rows failed: {', '.join(row['name'] for row in failed)}"
+    where, after = ", ".join(map(str, folders)), "finished rows are skipped"
+    if all(row["exit_code"] == UserError.exit_code for row in failed):
+        raise UserError(what, where=where, cure=f"mend what was said of them; {after}")
+    raise OutsideError(what, where=where, cure=f"run the same command again; {after}")

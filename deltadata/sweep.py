@@ -2,8 +2,9 @@
 
     deltadata sweep recipes/sweeps/qwen_pairs.csv --until evaluate
 
-Writes runs/<sweep>/: `ladder/` (prompts, responses, scores), `<row>/` (a run as any other), sweep.csv, sweep.json and
-sweep.png. Its record.json has a row's entry when a stage of it is done; a row that failed is told and tried again.
+Writes runs/<sweep>/: `ladder/` (prompts, responses, scores; `ladder-.../` where rows have others), `<row>/` (a run as
+any other), sweep.csv, sweep.json and sweep.png. Its record.json has a row's entry when a stage of it is done; a row
+that failed is told and tried again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 from deltadata import filter, pair, strict, sweep_figures, sweep_picture, sweep_rows, sweep_stages, tables, train_args
 from deltadata.errors import DeltadataError, UserError, did_you_mean
 from deltadata.screen import Screen
-from deltadata.store import RECORD, Entry, Run, atomic, open_run, read_record, write_json
+from deltadata.store import Entry, Run, atomic, open_run, write_json
 from deltadata.student import Student
 from deltadata.sweep_rows import Row, Sweep
 from deltadata.sweep_stages import Making
@@ -109,6 +110,7 @@ def _rows(table: Sweep, asked: Asked, opened: Run, failed: dict[str, DeltadataEr
     for number, row in enumerate(rows, 1):
         screen.note(f"{row.name} ({number} of {len(rows)})")
         try:
+            sweep_stages.refuse_drift(table, row, making)
             _row(table, row, asked, making, opened, _ladder(table, row, making, ladders))
         except DeltadataError as problem:
             screen.close()
@@ -136,6 +138,9 @@ def _row(table: Sweep, row: Row, asked: Asked, making: Making, opened: Run, ladd
     entry = opened.record.get(row.name)
     current = entry is not None and opened.state(row.name, spec, inputs, _reached(asked.folder, row, entry)) == "done"
     facts: Tree = dict(entry.facts) if entry and current else {}
+    if facts and sweep_figures.KEPT_QUALITY not in facts:
+        facts |= STAGES[DATASET](table, row, making)  # recorded before there was such a figure
+        opened.finish(row.name, facts["kept"], 0.0, spec, inputs, facts)
     done = [*STAGES][: [*STAGES].index(facts[UNTIL]) + 1] if facts else []
     todo = [stage for stage in asked.stages if stage not in done]
     if not todo:
@@ -180,7 +185,10 @@ def _told_row(
     done = facts.pop(UNTIL, None)
     state = "failed" if problem else f"done: {done}" if done else "to do"
     told = sweep_rows.listed(row) | {"ladder": table.ladder_of(row), "state": state}
-    return told | {"why": str(problem).partition("\n")[0] if problem else None} | facts
+    told |= {"why": None, "exit_code": None}
+    if problem:
+        told |= {"why": str(problem).partition("\n")[0], "exit_code": problem.exit_code}
+    return told | facts
 
 
 def _written(table: Sweep, asked: Asked, opened: Run, failed: Mapping[str, DeltadataError]) -> Tree:
@@ -193,22 +201,3 @@ def _written(table: Sweep, asked: Asked, opened: Run, failed: Mapping[str, Delta
         writer.writeheader()
         writer.writerows(rows)
     return found
-
-
-def planned(table: Sweep, asked: Asked) -> Tree:
-    """What the command would do, for --dry-run: sweep.json as things stand, ladders with the rungs that answered."""
-    record = read_record(asked.folder)[1] if (asked.folder / RECORD).exists() else {}
-    found = told(table, asked, record)
-    for row in found["rows"]:
-        done = row["state"].removeprefix("done: ")
-        wanted = not asked.only or row["name"] in asked.only
-        row["would"] = asked.stages[[*STAGES].index(done) + 1 if done in STAGES else 0 :] if wanted else []
-    return found | {"ladders": [_planned_ladder(table, asked, name) for name in table.ladders.values()]}
-
-
-def _planned_ladder(table: Sweep, asked: Asked, name: str) -> Tree:
-    rows = [row for row in table.rows if table.ladder_of(row) == name]
-    record = read_record(asked.folder / name)[1] if (asked.folder / name / RECORD).exists() else {}
-    rungs = [rung.name for rung in rows[0].recipe.generate.rungs] if rows else []
-    missing = [rung for rung in rungs if tables.ladder_name(rung) not in record]
-    return {"ladder": name, "rows": len(rows), "rungs": len(rungs), "to be answered": missing}

@@ -18,7 +18,7 @@ from deltadata.agreement import Array
 
 Tree = dict[str, Any]
 Facts = Mapping[str, Any]
-GAIN, DELTA, QUALITY = "gain", "kept_delta", "quality"
+GAIN, DELTA, QUALITY, KEPT_QUALITY = "gain", "kept_delta", "quality", "kept_quality"
 FEWEST, FEWEST_CI = 3, 5  # rows of a fit, and of its interval
 LINE = 41  # points of a fitted line
 SHARED = (
@@ -31,8 +31,9 @@ FIGURES = {  # of a row, None where it is not known: what it is
     "kept": "pairs after it",
     "delta": "mean delta of all pairs",
     DELTA: "mean delta of the kept pairs",
-    "agreement": "how often the measure agrees with the order, all pairs",
-    QUALITY: "mean score of the chosen rung",
+    "agreement": "how often the measure agrees with the order, all pairs that go by it",
+    QUALITY: "mean score of the chosen responses, all pairs",
+    KEPT_QUALITY: "the same of the kept pairs",
     "loss": "of the last step",
     "margin_accuracy": "share of held-out pairs with a margin above 0",
     "checks_before": "mean check score of fresh answers, reference",
@@ -42,31 +43,23 @@ FIGURES = {  # of a row, None where it is not known: what it is
 
 
 def of_data(report: Facts) -> Tree:
-    """A row's figures from its report."""
+    """A row's figures from its report; what chose the sides of all pairs has no agreement with their order."""
     lead, pairings = report["lead"], report["pairings"]
     before, after = report["funnel"][0]["delta_before"][lead], report["funnel"][-1]["delta_after"][lead]
     one = pairings[0] if len(pairings) == 1 else None
+    picked = report.get("by") == lead
     return {
         "measure": lead,
+        "picked": picked,
         "pairs": report["pairs"],
         "kept": report["kept"],
         "delta": before["mean"],
         DELTA: after["mean"],
-        "agreement": before["agreement"],
-        "agreement_ci95": one["measures"][lead]["agreement_ci95"] if one else None,
-        QUALITY: _quality(report),
+        "agreement": None if picked else before["agreement"],
+        "agreement_ci95": one["measures"][lead]["agreement_ci95"] if one and not picked else None,
         "pairing": [one["chosen"], one["rejected"]] if one else None,
         "rungs": [rung["model"] for rung in report["ladder"]],
     }
-
-
-def _quality(report: Facts) -> float | None:
-    """The mean score of the chosen rung, of several weighted by their pairs; None without a scorer."""
-    lead = report["lead"]
-    scores = {rung["model"]: rung["mean_score"].get(lead) for rung in report["ladder"]}
-    known = [(scores[one["chosen"]], one["pairs"]) for one in report["pairings"] if scores[one["chosen"]] is not None]
-    total = sum(pairs for _, pairs in known)
-    return sum(score * pairs for score, pairs in known) / total if total else None
 
 
 def of_training(facts: Facts) -> Tree:
@@ -89,8 +82,8 @@ def of_evaluation(facts: Facts) -> Tree:
 
 
 def fits(rows: Sequence[Facts], seed: int) -> Tree:
-    """The gain's fit against the delta of what was trained on, and against chosen quality; None where there is none."""
-    return {name: fit(*_both(rows, name), seed) for name in (DELTA, QUALITY)}
+    """The gain's fit against delta and chosen quality of what was trained on; None where there is none."""
+    return {name: fit(*_both(rows, name), seed) for name in (DELTA, KEPT_QUALITY)}
 
 
 def _both(rows: Sequence[Facts], name: str) -> tuple[Array, Array]:
@@ -186,7 +179,7 @@ def data(rows: Sequence[Facts]) -> list[dict[str, str]]:
             "kept": str(row["kept"]),
             "delta": eval_tables.number(row["delta"], sign=True),
             "of kept": eval_tables.number(row[DELTA], sign=True),
-            "agree (95 %)": _shares(row, "agreement"),
+            "agree (95 %)": "it picked" if row.get("picked") else _shares(row, "agreement"),
             "chosen": eval_tables.number(row[QUALITY]),
         }
         for row in rows
@@ -223,7 +216,7 @@ def sentences(told: Facts) -> list[str]:
     if any("margin_accuracy" in row for row in known) and all(row.get(GAIN) is None for row in known):
         lines.append("no gain: no prompt that was held out carries a check")
     fitted = False
-    for name, what in ((DELTA, "delta of the kept pairs"), (QUALITY, "mean score of chosen")):
+    for name, what in ((DELTA, "delta of the kept pairs"), (KEPT_QUALITY, "mean score of their chosen side")):
         if (found := told["fits"][name]) is not None:
             lines.append(f"gain against {what}: {said(found)}")
             fitted = True

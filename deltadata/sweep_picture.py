@@ -8,11 +8,11 @@ from typing import Any
 
 from deltadata import sheet
 from deltadata.sheet import GREY, INK, LINE, MUTED, NEGATIVE, POSITIVE
-from deltadata.sweep_figures import DELTA, GAIN, QUALITY, SHARED, said
+from deltadata.sweep_figures import DELTA, GAIN, KEPT_QUALITY, SHARED, said
 
 Facts = Mapping[str, Any]
 NAMED = 12  # points that have their names beside them
-AXES = {DELTA: "mean delta of the kept pairs, {measure}", QUALITY: "mean score of the chosen rung, {measure}"}
+AXES = {DELTA: "mean delta of the kept pairs, {measure}", KEPT_QUALITY: "mean score of their chosen side, {measure}"}
 HEAT = {GAIN: "gain in checks", DELTA: "mean delta, kept pairs"}
 ROW = 2.5  # inches of a panel
 
@@ -20,7 +20,7 @@ ROW = 2.5  # inches of a panel
 def draw(told: Facts, path: Path) -> bool:
     """Write the picture of a sweep (see `sweep.told`); False without matplotlib or while nothing is to be seen."""
     rows = [row for row in told["rows"] if row.get(GAIN) is not None]
-    panels = [name for name in (DELTA, QUALITY) if sum(row.get(name) is not None for row in rows) > 1]
+    panels = [name for name in (DELTA, KEPT_QUALITY) if sum(row.get(name) is not None for row in rows) > 1]
     heat = told["heat"]
     if not (panels or heat) or not sheet.available():
         return False

@@ -14,7 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deltadata import recipe
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails
+
+from deltadata import recipe, strict
 from deltadata.errors import UserError, did_you_mean
 from deltadata.recipe import Recipe
 from deltadata.sections import NAME
@@ -25,7 +28,7 @@ LADDER = "ladder"  # the folder of the responses that rows share
 FILES = ("sweep.csv", "sweep.json", "sweep.png", "record.json")
 LADDER_KEYS = {"collect", "generate", "score", "seed"}
 SHOWN = 8  # mistakes told at once
-_BASE = re.compile(r"#\s*Recipe:\s*(\S+)")
+_BASE = re.compile(r"#\s*Recipe:\s*(.*\S)")
 
 
 class Row(NamedTuple):
@@ -49,7 +52,11 @@ class Row(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """A CSV that was read; `ladders` has a folder's name for every ladder of its rows."""
+    """A CSV that was read; `ladders` has a folder's name for every ladder of its rows.
+
+    The base recipe's own is `ladder`. Others are called by what they are, so that neither a row's name nor its place
+    in the CSV makes another one of it.
+    """
 
     name: str
     base: Path
@@ -63,8 +70,9 @@ class Sweep(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """A CSV before its base recipe is looked at: rows as (line, cells by column)."""
+    """A CSV before its base recipe is looked at: rows as (line, cells by column); `top` is where its columns stand."""
 
+    top: str
     base: Path | None
     columns: list[str]
     rows: list[tuple[int, dict[str, str]]]
@@ -80,8 +88,11 @@ def load(path: Path, base: Path | None = None, sets: Sequence[str] = ()) -> Swee
     if base is None:
         cure = "give --recipe RECIPE, or a line `# Recipe: FILE` on top of the CSV"
         raise UserError("no base recipe is named", where=str(path), cure=cure)
+    if not base.is_file():
+        cure = "give --recipe RECIPE, or mend the line `# Recipe: FILE` of the CSV"
+        raise UserError(f"the base recipe {str(base)!r} is not there", where=str(path), cure=cure)
     whole = recipe.load(base, [*sets])
-    rows, wrong = list[Row](), list[UserError]()
+    rows, wrong = list[Row](), list(_unknown(cells, base, sets))
     for line, given in cells.rows:
         try:
             rows.append(_row(f"{path}:{line}", given, base, sets))
@@ -90,8 +101,35 @@ def load(path: Path, base: Path | None = None, sets: Sequence[str] = ()) -> Swee
     refuse(wrong)
     ladders = {fingerprint(whole.model_dump(mode="json", include=LADDER_KEYS)): LADDER}
     for row in rows:
-        ladders.setdefault(row.ladder, f"{LADDER}-{row.name}")
+        ladders.setdefault(row.ladder, f"{LADDER}-{row.ladder[:8]}")
     return Sweep(path.stem, base, [*sets], cells.columns, rows, ladders)
+
+
+def _unknown(cells: Cells, base: Path, sets: Sequence[str]) -> Iterator[UserError]:
+    """A mistake for each empty column that is no key of the recipe; one with values is found wrong with its rows."""
+    for column in cells.columns:
+        if column == COLUMN or any(given[column] for _, given in cells.rows):
+            continue
+        where = at(cells.top, column)
+        try:
+            _refuse_no_key(base, [*sets, f"{column}=null"], where)
+        except UserError as problem:
+            yield of_row(problem, where)
+
+
+def _refuse_no_key(base: Path, sets: Sequence[str], where: str) -> None:
+    """Raises UserError where `sets` name a key that a recipe does not have; what they set it to may be anything."""
+    tree = strict.parse(base.read_text(encoding="utf-8"), str(base), {})
+    for override in sets:
+        strict.override(tree, override, {}, where)
+    try:
+        Recipe.model_validate(tree)
+    except ValidationError as problem:
+        found = [error for error in problem.errors() if error["type"] == "extra_forbidden"]
+        kept = [InitErrorDetails(type=error["type"], loc=error["loc"], input=error["input"]) for error in found]
+        if kept:
+            only = ValidationError.from_exception_data(problem.title, kept)
+            raise strict.explain(only, Recipe, tree, where, {}) from None
 
 
 def _row(where: str, given: dict[str, str], base: Path, sets: Sequence[str]) -> Row:
@@ -153,7 +191,7 @@ def read(path: Path) -> Cells:
         seen.setdefault(row[COLUMN], line)
         rows.append((line, row))
     refuse(wrong)
-    return Cells(_base(lines, path), columns, rows)
+    return Cells(f"{path}:{top}", _base(lines, path), columns, rows)
 
 
 def _records(lines: list[str], path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deltadata import evaluate, parts, recipe, reports, run, score, sweep_figures, tables, trainings
+import polars as pl
+
+from deltadata import evaluate, recipe, reports, run, score, sweep_figures, sweep_shared, tables, trainings
 from deltadata.errors import OutsideError, UserError
 from deltadata.evaluate import Told
 from deltadata.job import PROMPTS, Job
+from deltadata.parquet import read_columns
 from deltadata.recipe import Recipe
 from deltadata.screen import Screen
-from deltadata.store import RECORD, Run, atomic, open_run, read_record, replacing
-from deltadata.sweep_rows import LADDER, Row, Sweep
+from deltadata.store import Drift, Run, atomic, open_run, read_record
+from deltadata.sweep_rows import Row, Sweep
 from deltadata.tables import fingerprint
 
 RECIPE = "recipe.yaml"
@@ -45,82 +46,64 @@ def ladder(sweep: Sweep, row: Row, making: Making) -> str:
     Raises what these stages raise.
     """
     name = sweep.ladder_of(row)
-    # Comparisons by a judge follow the pairings: of the base recipe's own ladder those of the base recipe.
-    pair = recipe.load(sweep.base, sweep.sets).pair if name == LADDER else row.recipe.pair
-    mine = row.recipe.model_copy(update={"name": name, "pair": pair})
+    mine = sweep_shared.common(row.recipe, name)
     with open_run(making.folder / name, name) as opened:
         job = Job(opened, mine, sweep.base, making.screen, making.overwrite)
-        _write_recipe(opened.path, mine)
+        _write_recipe(opened.path, row.recipe.model_copy(update={"name": name}))
         run.run_collect(job)
-        for other in sorted({*sweep.ladders.values()} - {name}):
-            _rungs_of(making.folder / other, job)
-        score.refuse_early(opened.path, mine, job.recipe_dir, making.screen)
+        others = sweep_shared.beside(making.folder, name, opened.record[PROMPTS].fingerprint)
+        for other, record in others.items():
+            sweep_shared.rungs_of(other, record, job)
+        score.refuse_early(opened.path, row.recipe, job.recipe_dir, making.screen)
         run.run_generate(job)
+        for other, record in others.items():
+            sweep_shared.scores_of(other, record, job)
+        sweep_shared.judgements_of(making.folder, opened, mine)
         run.run_score(job)
         return fingerprint({table: entry.fingerprint for table, entry in opened.record.items()})
 
 
-def _rungs_of(other: Path, job: Job) -> None:
-    """Take over the rungs that another ladder answered to the same prompts by the same fields."""
-    record = read_record(other)[1] if (other / RECORD).exists() else {}
-    if PROMPTS not in record or record[PROMPTS].fingerprint != job.run.record[PROMPTS].fingerprint:
-        return
-    for rung in job.recipe.generate.rungs:
-        name = tables.ladder_name(rung.name)
-        if name not in record or parts.read(job.run.path, rung.name).files:
-            continue
-        if parts.same(record[name].spec, parts.spec_of(job.recipe, rung, job.recipe_dir)):
-            take_over(other, job.run, [name])
-            job.progress.note(f"{rung.name}: {record[name].rows} response(s) are those of {other.name}")
+def drifted(sweep: Sweep, row: Row, making: Making) -> list[Drift]:
+    """Tables in the row's folder that another recipe made; what their ladder then lacks, a dry run tells."""
+    job = Job(Run(making.folder / row.name, row.recipe.name), row.recipe, sweep.base, making.screen)
+    return [
+        drift._replace(costs=_LINKED) if drift.table.startswith(tables.ladder_name("")) else drift
+        for drift in run.drifted_tables(job)
+    ]
 
 
-def take_over(source: Path, into: Run, wanted: Iterable[str] | None = None) -> None:
-    """Link the tables of another run with their records, all or the `wanted`, where they are not there already."""
-    for table, entry in read_record(source)[1].items():
-        if wanted is not None and table not in wanted:
-            continue
-        home = into.path / (tables.PROMPTS_FILE if table == PROMPTS else table)
-        done = into.state(table, entry.spec, entry.inputs, home) == "done"
-        if done and _names(home) == _names(source / home.name if table == PROMPTS else source / table):
-            continue
-        into.forget(table)
-        if table == PROMPTS:
-            for name in entry.files:
-                with atomic(into.path / name) as temporary:
-                    link(source / name, temporary)
-        else:
-            with replacing(home) as folder:
-                for path in sorted((source / table).iterdir()):
-                    link(path, folder / path.name)
-        into.record[table] = entry
-        into.save()
+_LINKED = "responses become those of the ladder that the recipe now has, which answers what it lacks: see --dry-run"
 
 
-def _names(home: Path) -> list[str]:
-    return sorted(path.name for path in home.iterdir()) if home.is_dir() else [home.name]
-
-
-def link(source: Path, place: Path) -> None:
-    """A hard link, or a copy where there are none. Whoever writes such a file writes another and renames it."""
-    try:
-        place.hardlink_to(source)
-    except OSError:  # another disk, a file system without links; a full disk says so once more
-        shutil.copy2(source, place)
+def refuse_drift(sweep: Sweep, row: Row, making: Making) -> None:
+    """Raises UserError for a row whose tables another recipe made, before its ladder is paid for."""
+    if not making.overwrite and (found := drifted(sweep, row, making)):
+        Run(making.folder / row.name, row.recipe.name).refuse_drift(found)
 
 
 def dataset(sweep: Sweep, row: Row, making: Making) -> dict[str, Any]:
     """The row's own run up to dataset/, on the ladder that is there; its figures."""
-    folder, shared = making.folder / row.name, making.folder / sweep.ladder_of(row)
+    folder = making.folder / row.name
     with open_run(folder, row.recipe.name) as opened:
         _write_recipe(folder, row.recipe)
-        take_over(shared, opened)
-        judged = tables.JUDGEMENTS.name
-        if (shared / judged).is_dir() and not (folder / judged).exists():
-            shutil.copytree(shared / judged, folder / judged, copy_function=lambda a, b: link(Path(a), Path(b)))
+        sweep_shared.take_over(making.folder / sweep.ladder_of(row), opened)
+        sweep_shared.judgements_of(making.folder, opened, row.recipe)
         run.run_all(Job(opened, row.recipe, sweep.base, making.screen, making.overwrite))
     file = folder / reports.JSON_FILE
     told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else reports.make(folder, drawn=False)
-    return sweep_figures.of_data(told)
+    return sweep_figures.of_data(told) | _qualities(folder, row.recipe, told["lead"])
+
+
+def _qualities(folder: Path, made: Recipe, lead: str) -> dict[str, float | None]:
+    """The mean score of the chosen responses, of all pairs and of the kept; None where the measure is no scorer."""
+    names = (sweep_figures.QUALITY, sweep_figures.KEPT_QUALITY)
+    if lead not in [asked.name for asked in made.score]:
+        return dict.fromkeys(names)
+    key = [tables.PROMPT_ID, *(tables.of(tables.CHOSEN, name) for name in (tables.MODEL, tables.SAMPLE))]
+    pairs = read_columns(folder / tables.PAIRS_FILE, [*key, tables.DROPPED_BY])
+    found = pairs.join(score.read(folder, lead), left_on=key, right_on=tables.SCORES.key[:3], how="left")
+    kept = found.filter(pl.col(tables.DROPPED_BY).is_null())
+    return {name: rows.select(pl.col(lead).mean()).item() for name, rows in zip(names, (found, kept), strict=True)}
 
 
 def _write_recipe(folder: Path, made: Recipe) -> None:
@@ -177,7 +160,7 @@ def evaluation(sweep: Sweep, row: Row, making: Making) -> dict[str, Any]:
     (folder / ANSWERS).mkdir(parents=True, exist_ok=True)
     for path in making.folder.glob(f"*/{ANSWERS}/*.parquet"):
         if not (folder / ANSWERS / path.name).exists():
-            link(path, folder / ANSWERS / path.name)
+            sweep_shared.link(path, folder / ANSWERS / path.name)
     asked = asked._replace(recipe=folder / RECIPE)  # it is read again, for its engine and its checks
     # Its name is that of this row's training: what another one left there is of no use.
     told = Told(str(asked.folder), overwrite=True)
