@@ -184,14 +184,16 @@ def test_a_failing_row_is_told_and_stops_no_other(tmp_path: Path) -> None:
 
 
 def test_a_ladder_that_fails_fails_its_rows_alone(tmp_path: Path) -> None:
-    """A rung whose port does not answer belongs to one row; what the ladders share is not asked again."""
+    """A rung whose port does not answer belongs to one row; what the ladders share is not asked again. Exit 3, though
+    another row fails of what only the user can mend."""
     text = ROWS.replace("name,pair", "name,generate.rungs.2.engine,pair").replace("ab,", "ab,,").replace("ac,", "ac,,")
-    made = project(tmp_path, text.replace("bc,", "bc,server,"))
+    made = project(tmp_path, text.replace("bc,", "bc,server,") + 'no,,"[[a, c]]",[{min_length: 100000}]\n')
     made.recipe["runtime"]["base_url"] = "http://127.0.0.1:9/v1"
     swept(made, code=3)
 
     found = rows(made)
     assert [found[name]["state"] for name in ("ab", "bc", "ac")] == ["done: dataset", "failed", "done: dataset"]
+    assert found["no"]["exit_code"] == 2 and found["bc"]["exit_code"] == 3
     assert found["bc"]["ladder"].startswith("ladder-") and "127.0.0.1:9" in found["bc"]["why"]
     assert made.requests() == {"a": 4, "b": 4, "c": 4}
 
@@ -274,6 +276,16 @@ def test_a_dry_run_says_what_would_be_refused_or_made_anew_and_how_much(tmp_path
     assert rows(made)["bc"]["pairs"] == 12 and sum(made.requests().values()) == 12
 
 
+def test_a_row_with_other_responses_is_refused_before_they_are_paid_for(tmp_path: Path) -> None:
+    """Another seed in its cell is another ladder, which nobody has: nothing is asked until it is to be overwritten."""
+    made = project(tmp_path, "name,seed\nx,1\n")
+    swept(made)
+    (tmp_path / "pairs.csv").write_text("name,seed\nx,2\n")
+    assert "seed: 1 -> 2" in swept(made, code=2) and sum(made.requests().values()) == 12
+    swept(made, "--overwrite")
+    assert sum(made.requests().values()) == 24
+
+
 def test_a_dry_run_knows_a_grown_pool_and_what_another_ladder_has(tmp_path: Path) -> None:
     """Of a grown pool no number is known; a ladder that differs in a rung lacks that one alone."""
     text = 'name,generate.rungs.2.sampling,pair.pairings\nab,,"[[a, b]]"\n'
@@ -297,10 +309,10 @@ def test_no_judge_is_asked_the_same_for_two_rows(tmp_path: Path) -> None:
     answers = 8
     made = project(tmp_path, prompts=answers)
     for name, worth in (("a", 3), ("b", 2), ("c", 1)):
-        lines = [
+        texts = [
             {"prompt": f"Tell me about number {n}.", "response": f"{name}{n} worth:{worth}"} for n in range(answers)
         ]
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
     made.recipe["generate"]["rungs"] = [{"name": name, "responses": f"{name}.jsonl"} for name in "abc"]
     made.recipe |= {"pair": {"pairings": [["a", "b"]]}, "filter": {"rules": []}}
     with serve(judge={}) as loopback:
@@ -320,6 +332,12 @@ def test_no_judge_is_asked_the_same_for_two_rows(tmp_path: Path) -> None:
         )
         swept(made)
         assert len(loopback.requests()) == 2 * 2 * answers + 3 * answers
+
+        head, *lines = 'name,pair.pairings,seed\nab,"[[a, b]]",5\ncb,"[[b, c]]",5'.splitlines()
+        (tmp_path / "pairs.csv").write_text("\n".join([head, *lines]))
+        swept(made)
+        (tmp_path / "pairs.csv").write_text("\n".join([head, *reversed(lines)]))
+        assert swept(made).count("nothing to do") == 2
 
 
 MISTAKES = [
@@ -589,5 +607,5 @@ def test_rows_are_trained_and_evaluated_and_their_gains_told(tmp_path: Path) -> 
     arguments = json.loads((model.parent / "train.json").read_text())["tables"]["train"]["facts"]["arguments"]
     assert arguments["beta"] == 2.0
     assert "cannot be started" in swept(
-        made, "--overwrite", "--set", "seed=1", "--until", "train", "--launch", "no/such", code=3
+        made, "--overwrite", "--set", "seed=1", "--until", "train", "--launch", "no/such", code=2
     )
