@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 
-from deltadata import __version__, columns, kinds, limits, measure, page, tables
+from deltadata import __version__, columns, kinds, limits, measure, page, tables, unpaired
 from deltadata.figures import magnitudes, main, seen
 from deltadata.header import by_config, header
 from deltadata.licences import GENERATOR, JUDGE, SOURCE, STOPPING, Found, Part, notices, proposed
@@ -89,8 +89,8 @@ def closing(recipe: Recipe, record: Mapping[str, Any]) -> Tree:
         "lead": lead_measures(recipe, filtered.facts["pairings"]),
         "pairings": filtered.facts["pairings"],
         "funnel": filtered.facts["funnel"],
-        "without_pair": record[tables.PAIRS_NAME].facts["prompts_without_pair"],
-        "without_pair_since": _without_pair_since(recipe.pair),
+        "without_pair": record[tables.PAIRS_NAME].facts[unpaired.COUNT],
+        "without_pair_since": unpaired.said(record[tables.PAIRS_NAME].facts),
     }
 
 
@@ -100,13 +100,6 @@ def _also(asked: Pair, found: Tree) -> Tree | None:
         return None
     counts = {name: found[name] for name in ("preference_types", "contradictions")}
     return asked.also.model_dump() | {"drawn": asked.also.drawn} | counts
-
-
-def _without_pair_since(asked: Pair) -> str:
-    unanswered, alike = "a rung has no answer to them", "their candidates' scores are not far enough apart"
-    if isinstance(asked.pairings, ByScore):
-        return alike
-    return f"{unanswered}, or {alike}" if asked.also and asked.also.exclusive else unanswered
 
 
 def lead_measures(recipe: Recipe, found: list[Tree]) -> list[str]:

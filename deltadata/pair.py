@@ -156,7 +156,7 @@ def response_numbers(
 def with_scores(numbers: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     """The responses' numbers beside their scores: `scores` has the key and a column named by the scorer."""
     key = tables.RESPONSES.key
-    named = scores.rename({name: _measured(name) for name in scores.columns if name not in key})
+    named = scores.rename({name: column_of(name) for name in scores.columns if name not in key})
     return numbers.join(named, on=key, how="left", maintain_order="left")
 
 
@@ -171,19 +171,19 @@ def _part_numbers(part: pl.DataFrame, names: list[str]) -> pl.DataFrame:
         pl.col(tables.RESPONSE_TOKENS).alias(TOKENS),
         pl.when(text.is_not_null()).then(text.hash()).alias(TEXT_HASH),
         (text.str.strip_chars() == "").alias(EMPTY),
-        **{_measured(name): expression for name, expression in measure.per_response(names).items()},
+        **{column_of(name): expression for name, expression in measure.per_response(names).items()},
     )
 
 
 def mean_characters(numbers: pl.DataFrame) -> dict[str, float]:
     """The mean length of each rung's responses, where it was measured."""
-    column = _measured(measure.characters.__name__)
+    column = column_of(measure.characters.__name__)
     if column not in numbers.columns:
         return {}
     return dict(numbers.group_by(MODEL).agg(pl.col(column).mean()).sort(MODEL).iter_rows())
 
 
-def _measured(name: str) -> str:
+def column_of(name: str) -> str:
     return f"measured_{name}"
 
 
@@ -260,7 +260,7 @@ def _side(numbers: pl.DataFrame, side: str) -> pl.DataFrame:
 
 def _by_score(numbers: pl.DataFrame, asked: ByScore, seed: int) -> pl.DataFrame:
     """One pair a prompt, of the responses with text and a score."""
-    score = _measured(asked.by)
+    score = column_of(asked.by)
     rows = numbers.filter(pl.col(score).is_not_null(), ~pl.col(EMPTY))
     best, worse = best_and_worse(rows, score, asked, seed)
     return _beside(best.sort(ORDER), worse, None)
@@ -279,7 +279,7 @@ def _compared(joined: pl.DataFrame, recipe: Recipe, also: Collection[str]) -> pl
         *(of(side, column) for column in facts for side in SIDES),
         (pl.col(of(CHOSEN, TEXT_HASH)) == pl.col(of(REJECTED, TEXT_HASH))).alias(SAME_TEXT),
         *(
-            pl.col(of(side, _measured(name))).alias(of(side, name))
+            pl.col(of(side, column_of(name))).alias(of(side, name))
             for name in measure.NAMES
             for side in SIDES
             if name in also
@@ -291,7 +291,7 @@ def _compared(joined: pl.DataFrame, recipe: Recipe, also: Collection[str]) -> pl
 
 
 def _difference(name: str) -> pl.Expr:
-    return pl.col(of(CHOSEN, _measured(name))) - pl.col(of(REJECTED, _measured(name)))
+    return pl.col(of(CHOSEN, column_of(name))) - pl.col(of(REJECTED, column_of(name)))
 
 
 def _soft_label(scorers: list[str]) -> pl.Expr:

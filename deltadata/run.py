@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from deltadata import card, filter, hub, mixed, pair, pair_text, parts, publish, reports, score, tables
+from deltadata import card, filter, hub, mixed, pair, pair_text, parts, publish, reports, score, tables, unpaired
 from deltadata.collect import LEFT_OUT, collected, made_from, told
 from deltadata.errors import UserError
 from deltadata.generate import drifts, generate
@@ -176,7 +176,6 @@ def run_pair(job: Job, also_filter: bool = False) -> bool:
     if job.recipe.pair.also:
         facts |= mixed.facts(numbers)
         job.progress.note(mixed.said(facts, any(mixed.CONTRADICTED in rule.inputs for rule in rules)))
-    facts["prompts_without_pair"] = job.run.record[PROMPTS].rows - numbers[PROMPT_ID].n_unique()
     job.run.finish(PAIRS, numbers.height, time.monotonic() - began, spec, inputs, facts)
     if also_filter:
         _finish_filter(job, numbers, rules, time.monotonic() - began)
@@ -193,9 +192,10 @@ def _paired(job: Job, ladder: dict[str, parts.Parts], sides: set[str]) -> tuple[
     responses = {name: parts.checked(paths, name) for name, paths in _files(ladder).items()}
     scores = [score.read(job.run.path, asked.name) for asked in job.recipe.score]
     numbers = pair.response_numbers(responses, prompts, job.recipe, scores, sides)
-    del prompts, scores
-    facts = {"characters": pair.mean_characters(numbers)}
+    del scores
+    facts, answered = {"characters": pair.mean_characters(numbers)}, unpaired.counted(numbers, job.recipe)
     numbers = pair.pair(numbers, job.recipe, sides)
+    facts |= unpaired.facts(prompts, answered, numbers, job.recipe)
     if SIMILARITY in pair.measures(job.recipe):
         numbers = numbers.with_columns(pair_text.similarities(numbers, _files(ladder)))
     return numbers, facts

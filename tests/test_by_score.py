@@ -18,7 +18,7 @@ from ladder import PROMPTS, RUNGS, Response, frames, key, prompts_frame, write_p
 from ladder import recipe as ladder_recipe
 from project import Project
 
-from deltadata import filter, pair, tables
+from deltadata import filter, pair, tables, unpaired
 from deltadata.recipe import Recipe
 
 Key = tuple[str, str, int]
@@ -394,7 +394,56 @@ def test_a_run_by_score_from_recipe_to_dataset(tmp_path: Path) -> None:
     assert pairs["delta_judge"].round(9).to_list() == [0.3] * 5
     rows = pl.read_parquet(project.path / "dataset" / "data" / "default" / "train-*.parquet")
     assert rows["prompt_id"].to_list() == pairs["prompt_id"].to_list()
-    assert project.record()["tables"]["pairs"]["facts"]["prompts_without_pair"] == 1
+    facts = project.record()["tables"]["pairs"]["facts"]
+    assert facts["prompts_without_pair"] == 1
+    assert facts["unpaired"] == {"their candidates' scores are not far enough apart": 1}
+
+
+NO_ORDER = "a rung has no answer to them"
+FEW = "they have fewer than two answers"
+UNSCORED = "fewer than two of their answers have a score by judge"
+ALIKE = "their candidates' scores are not far enough apart"
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        ({"pairings": "ends"}, {NO_ORDER: 1}),
+        ({"pairings": "ends", "also": {"by": "judge"}}, {NO_ORDER: 1}),
+        ({"pairings": "ends", "also": {"by": "judge", "exclusive": True}}, {ALIKE: 1, UNSCORED: 1, FEW: 1}),
+        ({"pairings": {"by": "judge"}}, {ALIKE: 1, UNSCORED: 1, FEW: 1}),
+        ({"pairings": {"by": "judge", "min_delta": 9.0}}, {ALIKE: 2, UNSCORED: 1, FEW: 1}),
+    ],
+)
+def test_each_prompt_without_a_pair_is_counted_under_what_it_lacks(
+    section: dict[str, Any], why: dict[str, int]
+) -> None:
+    """Answers, scores, or a difference of scores."""
+    a, b, c, d = list(PROMPTS)
+    texts = [Response(prompt, rung, 0, f"{rung} says") for prompt in (a, b, c) for rung in RUNGS]
+    texts.append(Response(d, RUNGS[0], 0, "alone"))
+    numbers = {(a, 0): 1.0, (a, 1): 0.0, (a, 2): 0.0, (b, 0): 1.0, (b, 1): 1.0, (b, 2): 1.0, (c, 0): 1.0}
+    scores = pl.DataFrame(
+        [(key(prompt), RUNGS[place], 0, score) for (prompt, place), score in numbers.items()],
+        schema={"prompt_id": pl.String, "model": pl.String, "sample": pl.UInt32, "judge": pl.Float64},
+        orient="row",
+    )
+    made_by = ladder_recipe(
+        samples=1, pair=section | {"measures": []}, score=[{"name": "judge", "scores": "judge.csv"}], seed=0
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        responses = pair.response_numbers(frames(write_parts(Path(folder), texts)), prompts_frame(), made_by, [scores])
+    pairs = pair.pair(responses, made_by)
+    told = unpaired.facts(prompts_frame(), unpaired.counted(responses, made_by), pairs, made_by)
+    assert told == {"prompts_without_pair": sum(why.values()), "unpaired": why}
+    assert sum(why.values()) == prompts_frame().height - pairs["prompt_id"].n_unique()
+
+
+def test_reasons_have_counts_where_there_are_several() -> None:
+    """One reason stands alone; pairs of an older version have none."""
+    assert unpaired.said({"unpaired": {FEW: 3}}) == FEW
+    assert unpaired.said({"unpaired": {FEW: 3, ALIKE: 1}}) == f"{FEW} (3); {ALIKE} (1)"
+    assert unpaired.said({}) == "why was not counted when the pairs were made"
 
 
 def test_a_run_by_score_without_a_pair_says_why(tmp_path: Path) -> None:

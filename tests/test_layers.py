@@ -29,7 +29,7 @@ ROWS = {
         "overlap",
         "prompt_rules",
         "tags",
-        *("measure", "by_score", "mixed", "controls", "pair", "rules", "filter"),
+        *("measure", "by_score", "mixed", "controls", "pair", "unpaired", "rules", "filter"),
         *("licences", "templates", "markdown", "header", "columns", "figures", "limits", "provenance", "card"),
         *("combine", "report", "agreement", "findings", "kinds", "scorer_notes", "spread", "scored", "validity"),
         "verdicts",

@@ -22,7 +22,7 @@ from test_report import JUDGED, from_rows, ladder_of, made, rungs
 from test_report import frame as one_kind
 
 from deltadata import card, figures, kinds, page, pictures
-from deltadata.pair_sections import ByScore, Pair
+from deltadata.pair_sections import ByScore
 from deltadata.recipe import load
 from deltadata.report import About
 from deltadata.scorer_notes import findings as scorer_findings
@@ -312,23 +312,6 @@ def test_limits_doubt_the_order_by_its_own_pairs() -> None:
     assert "longer in 50 % of strong over weak by order, in 100 % of those by score." in length
 
 
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ({}, "a rung has no answer to them"),
-        ({"also": {"by": "judge"}}, "a rung has no answer to them"),
-        (
-            {"also": {"by": "judge", "exclusive": True}},
-            "a rung has no answer to them, or their candidates' scores are not far enough apart",
-        ),
-        ({"pairings": {"by": "judge"}}, "their candidates' scores are not far enough apart"),
-    ],
-)
-def test_why_a_prompt_has_no_pair(asked: dict[str, Any], said: str) -> None:
-    """Where prompts have pairs by score alone, scores may be the reason."""
-    assert card._without_pair_since(Pair(**asked)) == said
-
-
 def test_a_mixed_run_from_recipe_to_card(tmp_path: Path) -> None:
     """Kinds stand in report.json, the record, the card and the terminal; the counts are those of pairs.parquet."""
     project = project_of(tmp_path, {"also": {"by": "judge"}, "soft_label": ["judge"]})
@@ -367,11 +350,3 @@ def test_a_hint_of_token_counts_is_for_token_counts(tmp_path: Path) -> None:
     said = project.run(code=2)
     assert "min_soft_label: 1 pair(s) dropped since what it asks for is unknown\n" in said
     assert "max_length_delta: 5 pair(s) dropped since what it asks for is unknown (imported responses have no" in said
-
-
-def test_scores_of_a_file_without_lists_are_recorded_as_before(tmp_path: Path) -> None:
-    """The younger key `each` is in the record only where it is set."""
-    project = project_of(tmp_path, {})
-    project.run()
-    spec = project.record()["tables"]["scores/judge"]["spec"]
-    assert spec["scores"] == "judge.csv" and "each" not in spec

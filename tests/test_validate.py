@@ -450,7 +450,7 @@ def test_a_judges_cost_is_told_in_requests_tokens_and_dollars(tmp_path: Path) ->
 
 
 def test_what_is_left_is_what_a_run_then_asks_for(tmp_path: Path) -> None:
-    """Whichever looked, its judgements are both's: the look's outlook is the run's bill, and after it nothing is left."""
+    """Whichever looked, its judgements are both's: the outlook is the run's bill; then nothing is left."""
     tiny = project(tmp_path, 90)
     judge = {"scorer": "judge", "model": "j", "price": {"prompt": 1.0, "response": 1.0}}
     pairwise = {"name": "second", "form": "pairwise"} | judge | {"model": "k"}
