@@ -1,0 +1,254 @@
+"""Sections (the paper's E2 at laptop size): does training on three bold sections over two teach more than three?
+
+    python studies/sections.py [--quick] [--folder runs/study]
+
+The student answers topics under one neutral prompt; of its own answers those with exactly three bold sections are
+chosen over those with exactly two. Arms: up (3 over 2), reversed, tied (3 over another 3), SFT on the chosen side. The
+attribute is counted in fresh answers to other topics, checkpoint by checkpoint. Weights are not kept, answers are.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from deltadata import tables
+from deltadata.store import write_json
+from deltadata.tables import FINISH, PROMPT_ID, RESPONSE, RESPONSE_TOKENS
+from studies import common, sections_figures
+from studies.common import ROOT, kept, run, say, side_by_side, timed, write_lines
+from studies.sections_figures import LOOPS, counted
+
+NAME = "sections"
+RECIPES = ROOT / "recipes" / "study"
+TOPICS = RECIPES / "sections_topics.txt"
+CHOSEN, REJECTED = 3, 2
+# One answer that shows the form. It stands before every topic, trained on or not, so that it favours no side.
+EXAMPLE = (
+    "**Origins:** Coffee comes from the highlands of Ethiopia.\n\n"
+    "**Taste:** Roasting gives the beans their dark colour and bitter taste."
+)
+STRIDE, TEST, DEVELOPMENT = 8, (0, 1), (2,)  # of every eight topics: held out, for the search of rates, for training
+ARMS: dict[str, list[str]] = {"up": [], "reversed": ["pair.control=reversed"], "tied": ["pair.control=tied"], "sft": []}
+
+
+class Size(NamedTuple):
+    """How much is done; `split` names the topics that fresh answers are about."""
+
+    seeds: tuple[int, ...] = (1, 2, 3)
+    answers: int = 16  # of the student, a topic
+    topics: int = 160
+    pairs: int = 64
+    steps: int = 24
+    every: int = 8  # steps from checkpoint to checkpoint
+    fresh: int = 2  # answers a held-out topic
+    split: str = "test"
+    student: str = "models/smollm2-135m-instruct"
+    engine: str = "vllm"
+
+
+FULL, QUICK = Size(), Size(seeds=(1,), answers=12, topics=80, pairs=32, steps=12, every=12)
+
+
+def main(folder: Path, quick: bool) -> dict[str, Any]:
+    """Everything that is not done yet; writes and returns figures.json, draws sections.png, in <folder>/sections."""
+    return study(folder.resolve() / NAME, QUICK if quick else FULL, quick)
+
+
+def study(home: Path, size: Size, quick: bool) -> dict[str, Any]:
+    """The study of this size in `home`. Raises Failed where another size lies there, or a command ends badly."""
+    told = kept(home / "size.json", lambda: size._asdict())
+    if told != json.loads(json.dumps(size._asdict())):
+        raise common.Failed(f"{home} holds a study of another size ({told}): give another --folder, or remove it")
+    files = prompts(home, size)
+    answered = answers(home, size, files["train"])
+    facts = pairs(home, answered)
+    say(f"{NAME}: {facts['topics_paired']} topics have a pair, {facts['topics_tied']} a tied one")
+    jobs = [(arm, seed) for seed in size.seeds for arm in ("base", *ARMS)]
+    for seed in size.seeds:
+        for arm in ("up", "reversed", "tied"):
+            data(home, size, arm, seed)
+    side_by_side(partial(one, home, size, arm, seed) for arm, seed in jobs)
+    found = sections_figures.figures(home, size, facts, ["base", *ARMS])
+    found |= {"quick": quick, "size": size._asdict(), "machine": common.machine(), "seconds": common.seconds(home)}
+    write_json(home / "figures.json", found)
+    sections_figures.draw(found, home / f"{NAME}.png")
+    say(f"{NAME}: {home / 'figures.json'}")
+    return found
+
+
+def conversation(topic: str) -> list[dict[str, str]]:
+    """The neutral prompt: the example, then the topic."""
+    turns = (("user", "Tell me about coffee."), ("assistant", EXAMPLE), ("user", f"Tell me about {topic}."))
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def split(topics: list[str]) -> dict[str, list[str]]:
+    """Topics by what they are for; no topic is in two."""
+    found: dict[str, list[str]] = {"train": [], "test": [], "development": []}
+    for place, topic in enumerate(topics):
+        at = place % STRIDE
+        found["test" if at in TEST else "development" if at in DEVELOPMENT else "train"].append(topic)
+    return found
+
+
+def prompts(home: Path, size: Size) -> dict[str, Path]:
+    """The prompts of each split as JSONL."""
+    by_split = split(TOPICS.read_text(encoding="utf-8").split("\n")[:-1])
+    by_split["train"] = by_split["train"][: size.topics]
+    return {
+        name: write_lines(home / f"prompts_{name}.jsonl", ({"prompt": conversation(topic)} for topic in topics))
+        for name, topics in by_split.items()
+    }
+
+
+def answers(home: Path, size: Size, pool: Path) -> pl.DataFrame:
+    """The student's own answers to the training topics, counted: key, text, tokens, sections."""
+    folder, recipe = home / "answers", RECIPES / "sections_answers.yaml"
+    sets = [f"collect.pools.0.path={pool}", f"generate.sampling.samples={size.answers}"]
+    if not (folder / "done.json").exists():
+        say(f"{NAME}: the student answers {size.topics} topics {size.answers} times")
+        with timed(home, "answers"):
+            steps(("collect", "generate"), recipe, folder, sets)
+        write_json(folder / "done.json", {})
+    return counted(folder, "student")
+
+
+def steps(commands: Iterable[str], recipe: Path, folder: Path, sets: Iterable[str]) -> None:
+    """These commands of the product, one after the other."""
+    for command in commands:
+        run(command, recipe, "--run", folder, *_set(sets), log=folder.with_name(f"{folder.name}.log"))
+
+
+def _set(sets: Iterable[str]) -> Iterator[str]:
+    for each in sets:
+        yield from ("--set", each)
+
+
+def pairs(home: Path, found: pl.DataFrame) -> dict[str, Any]:
+    """Write pairs.jsonl and tied.jsonl (a row an answer) and return what is known of answers and pairs."""
+    texts = {tables.prompt_id(row["prompt"]): row["prompt"] for row in lines(home / "prompts_train.jsonl")}
+    rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "tied": []}
+    deltas = []
+    for (prompt_id,), own in found.group_by(PROMPT_ID, maintain_order=True):
+        sides = {n: usable(own, n) for n in (CHOSEN, REJECTED)}
+        if not all(sides.values()):
+            continue
+        chosen, rejected = nearest(sides[CHOSEN], sides[REJECTED])
+        others = [one for one in sides[CHOSEN] if one != chosen]
+        wanted = [(CHOSEN, chosen), (REJECTED, rejected)]
+        named = [{"prompt": texts[str(prompt_id)], "sections": n, "response": one[1]} for n, one in wanted]
+        rows["pairs"] += named
+        deltas.append({"chosen": chosen[0], "rejected": rejected[0]})
+        if others:
+            other = min(others, key=lambda one: (abs(one[0] - chosen[0]), one))
+            rows["tied"] += [*named, {**named[0], "response": other[1]}]
+    for name, told in rows.items():
+        write_lines(home / f"{name}.jsonl", told)
+    return told_of(found, pl.DataFrame(deltas), len(rows["tied"]) // 3)
+
+
+def usable(own: pl.DataFrame, sections: int) -> list[tuple[int, str]]:
+    """Tokens and text of the answers that ended, do not loop and have exactly so many sections, no heading twice."""
+    held = own.filter(
+        pl.col(FINISH) == "stop",
+        pl.col("repetition") < LOOPS,
+        pl.col("sections") == sections,
+        pl.col("distinct") == sections,
+    )
+    return list(dict.fromkeys(held.select(RESPONSE_TOKENS, RESPONSE).rows()))
+
+
+def nearest(chosen: list[tuple[int, str]], rejected: list[tuple[int, str]]) -> tuple[tuple[int, str], tuple[int, str]]:
+    """The two of most equal length, so that length teaches as little as can be."""
+    return min(
+        ((one, other) for one in chosen for other in rejected), key=lambda two: (abs(two[0][0] - two[1][0]), two)
+    )
+
+
+def told_of(found: pl.DataFrame, lengths: pl.DataFrame, tied: int) -> dict[str, Any]:
+    """Facts of the student's own answers and of the pairs made of them."""
+    delta = lengths["chosen"].cast(pl.Float64) - lengths["rejected"].cast(pl.Float64)
+    counts = found["sections"].cast(pl.Int64).value_counts().sort("sections")
+    return {
+        "answers": found.height,
+        "sections_of_answers": {str(n): count for n, count in counts.rows()},
+        "sections_tokens_correlation": found.select(pl.corr("sections", RESPONSE_TOKENS)).item(),
+        "topics_paired": lengths.height,
+        "topics_tied": tied,
+        "chosen_tokens": lengths["chosen"].mean(),
+        "rejected_tokens": lengths["rejected"].mean(),
+        "delta_tokens": {"mean": delta.mean(), "sd": delta.std(), "longer": (delta > 0).mean()},
+    }
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def data(home: Path, size: Size, arm: str, seed: int) -> None:
+    """The arm's dataset by `deltadata run`; SFT takes the chosen side of that of `up`."""
+    folder = home / "data" / f"{arm}-{seed}"
+    if not (folder / "dataset" / "record.json").exists():
+        with timed(home, "datasets"):
+            steps(["run"], RECIPES / "sections.yaml", folder, sets(home, size, arm, seed))
+
+
+def sets(home: Path, size: Size, arm: str, seed: int) -> list[str]:
+    """What an arm and a seed change of recipes/study/sections.yaml. The seed draws the topics and orders the pairs."""
+    file = home / ("tied.jsonl" if arm == "tied" else "pairs.jsonl")
+    places = ["collect.pools.0.path", "generate.rungs.0.responses", "generate.rungs.1.responses"]
+    told = [f"{place}={file}" for place in places] + [f"seed={seed}", f"collect.limit={size.pairs}"]
+    told += [
+        f"train.args.max_steps={size.steps}",
+        f"train.args.save_steps={size.every}",
+        f"train.student={size.student}",
+    ]
+    return told + ARMS[arm]
+
+
+def one(home: Path, size: Size, arm: str, seed: int) -> None:
+    """Train one arm, let its checkpoints answer, drop the weights. Of `base` the answers alone."""
+    done, folder = home / "arms" / f"{arm}-{seed}.json", home / "data" / f"{'up' if arm == 'sft' else arm}-{seed}"
+    method = "sft" if arm == "sft" else "dpo"
+    if not done.exists():
+        say(f"{NAME}: {arm}, seed {seed}")
+        rungs = {"base": size.student}
+        facts: dict[str, Any] = {}
+        if arm != "base":
+            with timed(home, f"training, {method}"):
+                train(home, size, arm, seed, folder, method)
+            facts = json.loads((folder / "train" / method / "train.json").read_text())["tables"]["train"]
+            rungs = {
+                f"step-{step:03}": str(folder / "train" / method / "checkpoints" / f"checkpoint-{step}")
+                for step in range(size.every, size.steps + 1, size.every)
+            }
+        with timed(home, "fresh answers"):
+            fresh(home, size, f"{arm}-{seed}", seed, rungs)
+        write_json(done, facts)
+    shutil.rmtree(folder / "train" / method / "checkpoints", ignore_errors=True)
+    (folder / "train" / method / "model.safetensors").unlink(missing_ok=True)
+
+
+def train(home: Path, size: Size, arm: str, seed: int, folder: Path, method: str) -> None:
+    log = home / "data" / f"{arm}-{seed}-train.log"
+    recipe, told = RECIPES / "sections.yaml", sets(home, size, arm, seed)
+    run("train", recipe, "--run", folder, "--method", method, *_set(told), log=log)
+
+
+def fresh(home: Path, size: Size, name: str, seed: int, rungs: dict[str, str]) -> None:
+    """The held-out topics, answered by these models."""
+    named = json.dumps([{"name": rung, "model": model} for rung, model in rungs.items()])
+    told = [f"collect.pools.0.path={home / f'prompts_{size.split}.jsonl'}", f"generate.rungs={named}", f"seed={seed}"]
+    told += [f"generate.sampling.samples={size.fresh}", f"generate.engine={size.engine}"]
+    steps(("collect", "generate"), RECIPES / "sections_fresh.yaml", home / "fresh" / name, told)
+
+
+if __name__ == "__main__":
+    common.command(main)
