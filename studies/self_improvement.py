@@ -1,0 +1,224 @@
+"""E3 on a laptop: a student trained on its own greedy answers over hotter ones, its controls, and what it then does.
+
+    python studies/self_improvement.py [--quick] [--folder runs/study]
+
+Data and trainings are rows of recipes/sweeps/laptop_self_improvement.csv (four arms, three seeds). Primary measure,
+said before the first training: the share of checks met by answers sampled at temperature 1.0 to test prompts whose
+topics no training prompt has; greedy answers are second. Settings were searched on the validation prompts with another
+seed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import answers
+import common
+import prompts
+from answers import GREEDY, SAMPLED, Asking
+
+from deltadata import sheet, sweep_rows
+from deltadata.sheet import INK, LINE, MUTED
+from deltadata.store import write_json
+from deltadata.sweep_rows import Row
+
+NAME = "self_improvement"
+CSV = Path("recipes") / "sweeps" / "laptop_self_improvement.csv"
+STUDENT = common.ROOT / "models" / "smollm2-135m-instruct"
+REFERENCE = "reference"
+ARMS = {
+    "dpo": "own greedy over hot",
+    "reversed": "hot over own greedy",
+    "tied": "two answers of one setting",
+    "sft": "SFT on own greedy",
+}
+COOLER = {"sampled_07": 0.7, "sampled_04": 0.4}  # the untrained student, sampled cooler: is a gain no more than that?
+SEED = 11  # of the test answers and of every bootstrap
+
+
+class Size(NamedTuple):
+    """How much is done: the seeds, prompts a seed, steps, test prompts (None: all), sampled answers a test prompt."""
+
+    seeds: tuple[int, ...] = (1, 2, 3)
+    limit: int | None = None
+    steps: int | None = None
+    test: int | None = None
+    samples: int = 1
+
+
+FULL, QUICK = Size(), Size(seeds=(1,), limit=64, steps=6, test=60)
+
+
+def sets(folder: Path, size: Size) -> list[str]:
+    """What the study sets over the recipe: where the prompts are, and the smaller size of a quick run."""
+    found = [f"collect.pools.0.path={prompts.path(folder, 'train').resolve()}"]
+    found += [f"collect.limit={size.limit}"] if size.limit else []
+    return found + ([f"train.args.max_steps={size.steps}"] if size.steps else [])
+
+
+def options(given: Sequence[str]) -> list[str]:
+    """Overrides as words of a command."""
+    return [word for one in given for word in ("--set", one)]
+
+
+def datasets(csv: Path, home: Path, rows: Sequence[Row], given: Sequence[str]) -> None:
+    """`deltadata sweep CSV --until dataset` of these rows: each ladder is generated once."""
+    only = [word for row in rows for word in ("--only", row.name)]
+    if all((home / row.name / "dataset").is_dir() for row in rows):
+        return
+    with common.timed(home, "data"):
+        common.run("sweep", csv, "--run", home.resolve(), *options(given), *only, log=home / "data.log", threads=2)
+
+
+def trained(table: sweep_rows.Sweep, row: Row, home: Path) -> Path:
+    """The row's student, as `deltadata sweep --until train` trains it; several may be trained at once."""
+    run = home.resolve() / row.name
+    words = options([*table.sets, *row.given])
+    with common.timed(home, "training"):
+        common.run("train", table.base, "--run", run, *words, log=home / f"{row.name}.log")
+    common.say(f"{row.name}: trained")
+    return run / "train" / row.recipe.train.method
+
+
+def student(table: sweep_rows.Sweep, row: Row, home: Path, asking: Asking) -> None:
+    """Train a row and ask its student; the weights go then, for twelve are 6.5 GB, and come back if asked for again."""
+    if answers.done(home / "answers" / row.name, asking):
+        return
+    model = trained(table, row, home)
+    answers.ask(row.name, model, asking, home / "answers")
+    shutil.rmtree(model)
+
+
+def main(folder: Path, quick: bool) -> dict[str, Any]:
+    """Everything that is not there yet; FOLDER/self_improvement/figures.json and .png. Raises common.Failed."""
+    size, home = QUICK if quick else FULL, folder / NAME
+    files = prompts.write(folder)
+    table = sweep_rows.load(CSV, sets=sets(folder, size))
+    rows = [row for row in table.rows if row.recipe.seed in size.seeds]
+    asking = Asking(files["test"], size.samples, SEED, size.test)
+    # Data take one core mostly: the untrained student is asked meanwhile.
+    begin = [partial(datasets, CSV, home, rows, table.sets), partial(reference, folder, asking)]
+    common.side_by_side(begin)
+    common.side_by_side([partial(student, table, row, home, asking) for row in rows])
+    found = figures(folder, rows, size, quick)
+    write_json(home / "figures.json", found)
+    draw(found, home / f"{NAME}.png")
+    return found
+
+
+def reference(folder: Path, asking: Asking) -> Path:
+    """The untrained student's answers, at temperature 1.0, cooler, and greedy; E5 has them as well."""
+    return answers.ask(REFERENCE, STUDENT, asking, folder / "answers", COOLER)
+
+
+def figures(folder: Path, rows: Sequence[Row], size: Size, quick: bool) -> dict[str, Any]:
+    """All that a page would say, each with n and interval."""
+    home, before = folder / NAME, folder / "answers" / REFERENCE
+    levels = {rung: level(before, rung) for rung in (SAMPLED, GREEDY, *COOLER)}
+    arms = {
+        arm: arm_figures(home, before, arm, [row for row in rows if row.name.rpartition("_")[0] == arm]) for arm in ARMS
+    }
+    return {
+        "quick": quick,
+        "primary": SAMPLED,
+        "seeds": [*size.seeds],
+        "test_seed": SEED,
+        "reference": levels,
+        "arms": arms,
+        "against": contrasts(home, rows),
+        "seconds": common.seconds(home) | common.seconds(home / "answers"),
+        "machine": common.machine(),
+    }
+
+
+def level(run: Path, rung: str) -> dict[str, Any]:
+    """A model's mean share of checks met, the share of prompts with all met, and the shape of its answers."""
+    shares = answers.by_prompt(run, rung)
+    return {"checks": sum(shares.values()) / len(shares), "prompts": len(shares)} | answers.shape(run, rung)
+
+
+def arm_figures(home: Path, before: Path, arm: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """An arm's data and gains over the untrained student, sampled and greedy."""
+    runs = [home / "answers" / row.name for row in rows]
+    told: dict[str, Any] = {"what": ARMS[arm], "data": [pairs(home / row.name) for row in rows]}
+    for rung in (SAMPLED, GREEDY):
+        base = answers.by_prompt(before, rung)
+        told[rung] = answers.gains([answers.by_prompt(run, rung) for run in runs], base, SEED)
+        told[rung]["shape"] = [answers.shape(run, rung) for run in runs]
+    return told
+
+
+def pairs(run: Path) -> dict[str, Any]:
+    """Pairs that were kept and their mean delta in checks and tokens, from the run's report."""
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    after = report["funnel"][-1]["delta_after"]
+    return {"kept": report["kept"], "delta_checks": after["checks"]["mean"], "delta_tokens": after["tokens"]["mean"]}
+
+
+def contrasts(home: Path, rows: Sequence[Row]) -> dict[str, Any]:
+    """`dpo` against each other arm, sampled, by prompt over the same seeds."""
+    told = {}
+    seeds = sorted({row.recipe.seed for row in rows})
+    ours = [answers.by_prompt(home / "answers" / f"dpo_{seed}", SAMPLED) for seed in seeds]
+    for arm in [*ARMS][1:]:
+        theirs = [answers.by_prompt(home / "answers" / f"{arm}_{seed}", SAMPLED) for seed in seeds]
+        told[arm] = answers.contrast(ours, theirs, SEED)
+    return told
+
+
+NOTE = (
+    "Bars: 95 % intervals, prompts and seeds drawn; a small mark is one seed. Filled: sampled at temperature 1.0 "
+    "(primary). Hollow: greedy. Test prompts, whose topics no training prompt has."
+)
+
+
+def title(found: dict[str, Any]) -> str:
+    """What the picture says, in a sentence."""
+    told = found["arms"]["dpo"][SAMPLED]
+    low, high = (100 * end for end in told["both"]["ci95"])
+    quick = "QUICK RUN, one seed: " if found["quick"] else ""
+    start = f"{quick}own answers over hotter ones: {100 * told['gain']:+.1f} points sampled ({low:+.1f} to {high:+.1f})"
+    return f"{start}, {100 * found['arms']['dpo'][GREEDY]['gain']:+.1f} greedy"
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """A line an arm: share of checks met, sampled (filled) and greedy (hollow), beside the untrained student's."""
+    if not sheet.available():
+        return
+    arms = found["arms"]
+    with sheet.style():
+        figure, axes = sheet.blank(title(found), NOTE, (1, 1), 2.4, left=1.75, above=0.35)
+        axis = axes[0, 0]
+        for rung, dashes in ((SAMPLED, "-"), (GREEDY, "--")):
+            value = 100 * found["reference"][rung]["checks"]
+            axis.axvline(value, color=INK, linestyle=dashes, linewidth=0.9, zorder=0)
+            at, text = axis.get_xaxis_transform(), f"untrained,\n{rung} {value:.1f}"
+            sheet.write(axis, text, (value, 1), (0, 4), at, color=MUTED, ha="center", fontsize=8)
+        for place, arm in enumerate(arms.values()):
+            _arm(axis, len(arms) - 1 - place, arm)
+        axis.set_yticks(range(len(arms))[::-1], [arm["what"] for arm in arms.values()])
+        axis.set_ylim(-0.6, len(arms) - 0.4)
+        axis.set_xlabel("checks met, %")
+        axis.grid(axis="x", color=LINE, linewidth=0.5)
+        sheet.save(figure, NAME, path)
+
+
+def _arm(axis: Any, place: int, arm: dict[str, Any]) -> None:
+    """An arm's students: the mean with its interval, each seed beside it."""
+    for rung, up, filled in ((SAMPLED, 0.14, True), (GREEDY, -0.14, False)):
+        told = arm[rung]
+        ends = [100 * (told["reference"] + end) for end in told["both"]["ci95"]]
+        face = INK if filled else "white"
+        axis.plot(ends, [place + up] * 2, color=INK, linewidth=1.4)
+        axis.plot(100 * told["student"], place + up, "o", color=INK, markerfacecolor=face, markersize=5.5)
+        seeds = [100 * (told["reference"] + value) for value in told["over_seeds"]["values"]]
+        axis.plot(seeds, [place + up + 0.13] * len(seeds), "|", color=MUTED, markersize=4)
+
+
+if __name__ == "__main__":
+    common.command(main)
