@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import common
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from deltadata import bins, parts, score, tables
 from deltadata.store import write_json
+from studies import common
 
 RECIPE = Path("recipes") / "study" / "self_improvement_answers.yaml"
 SAMPLED, GREEDY = "sampled", "greedy"  # primary and second, said before the first training
@@ -49,17 +49,14 @@ def done(run: Path, asking: Asking) -> bool:
 def ask(name: str, model: Path, asking: Asking, folder: Path, temperatures: dict[str, float] | None = None) -> Path:
     """The model's graded answers in <folder>/<name>, made unless they are there: sampled at 1.0, and greedy.
 
-    `temperatures` are further rungs by name. Raises common.Failed.
+    `temperatures` are further rungs by name, one answer each. Raises common.Failed.
     """
     run = folder / name
     if done(run, asking):
         return run
-    hot = {SAMPLED: 1.0} | (temperatures or {})
-    rungs: list[dict[str, Any]] = [
-        {"name": rung, "model": str(model), "sampling": {"temperature": value, "samples": asking.samples}}
-        for rung, value in hot.items()
-    ]
-    rungs.append({"name": GREEDY, "model": str(model)})
+    ways = {SAMPLED: {"temperature": 1.0, "samples": asking.samples}, GREEDY: {"temperature": 0.0}}
+    ways |= {rung: {"temperature": value} for rung, value in (temperatures or {}).items()}
+    rungs = [{"name": rung, "model": str(model), "sampling": way} for rung, way in ways.items()]
     sets = [f"generate.rungs={json.dumps(rungs)}", f"collect.pools.0.path={asking.prompts.resolve()}"]
     sets += [f"seed={asking.seed}", f"collect.limit={json.dumps(asking.limit)}"]
     given = [word for each in sets for word in ("--set", each)]

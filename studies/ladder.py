@@ -2,8 +2,8 @@
 
     python studies/ladder.py [--quick] [--folder runs/study]
 
-The rows are those of recipes/sweeps/laptop_ladder.csv; `deltadata sweep` makes, trains and evaluates them; two trainings
-at a time are begun before it. Its own gains are of a few held-out prompts; those here are of E3's test prompts.
+The rows are those of recipes/sweeps/laptop_ladder.csv. `deltadata sweep` makes, trains and evaluates them; trainings
+are begun before it, two at a time. Its own gains are of a few held-out prompts; those here are of E3's test prompts.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import answers
-import common
 import numpy as np
-import prompts
-import self_improvement as e3
-from answers import GREEDY, SAMPLED, Array, Asking
 
 from deltadata import bins, store, sweep_figures, sweep_picture, sweep_rows
 from deltadata.sweep_rows import Row, Sweep
+from studies import answers, common, prompts
+from studies import self_improvement as e3
+from studies.answers import GREEDY, SAMPLED, Array, Asking
 
 NAME = "ladder"
 CSV = Path("recipes") / "sweeps" / "laptop_ladder.csv"

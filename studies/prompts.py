@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import common
+from studies import common
 
-SPLITS = {"train": 32, "validation": 10, "test": 30}  # topics
+SPLITS = {"train": 32, "validation": 10, "test": 22}  # topics
 FOLDER = "prompts"
 NAMES = ("Anna", "Peter", "Maria", "Tom", "Julia", "Sam")
 OPENINGS = ("First of all,", "To begin with,", "As we all know,", "In short,")
@@ -49,6 +49,8 @@ class Draw:
         digest = hashlib.sha256(f"{self._key}\n{self._drawn}".encode()).digest()
         return options[int.from_bytes(digest[:8]) % len(options)]
 
+
+Template = Callable[[Topic, Draw], Asked]
 
 # Topics, a line each: name | stem | words. Their order decides the split, so new ones go to the end.
 _TOPICS = """
@@ -226,7 +228,7 @@ def json_fact(topic: Topic, draw: Draw) -> Asked:
     return Asked(text, [keys, _has('"topic"'), _has('"fact"'), _has(topic.stem)])
 
 
-TEMPLATES: tuple[Callable[[Topic, Draw], Asked], ...] = (
+TEMPLATES: tuple[Template, ...] = (
     *(a_word, few_words, no_commas, opening, ending, bullets, question),
     *(title, because, note, good_and_bad, two_words, capitals, json_fact),
 )

@@ -2,7 +2,7 @@
 
     python studies/self_improvement.py [--quick] [--folder runs/study]
 
-Data and trainings are rows of recipes/sweeps/laptop_self_improvement.csv (four arms, three seeds). Primary measure,
+Data and trainings are rows of recipes/sweeps/laptop_self_improvement.csv (six arms, three seeds). Primary measure,
 said before the first training: the share of checks met by answers sampled at temperature 1.0 to test prompts whose
 topics no training prompt has; greedy answers are second. Settings were searched on the validation prompts with another
 seed.
@@ -17,26 +17,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import answers
-import common
-import prompts
-from answers import GREEDY, SAMPLED, Asking
-
 from deltadata import sheet, sweep_rows
 from deltadata.sheet import INK, LINE, MUTED
 from deltadata.store import write_json
 from deltadata.sweep_rows import Row
+from studies import answers, common, prompts
+from studies.answers import GREEDY, SAMPLED, Asking
 
 NAME = "self_improvement"
 CSV = Path("recipes") / "sweeps" / "laptop_self_improvement.csv"
 STUDENT = common.ROOT / "models" / "smollm2-135m-instruct"
 REFERENCE = "reference"
 ARMS = {
-    "dpo": "own greedy over hot",
-    "reversed": "hot over own greedy",
-    "tied": "two answers of one setting",
-    "sft": "SFT on own greedy",
+    "dpo": "greedy over hot",
+    "reversed": "hot over greedy",
+    "tied": "warm over warm",
+    "sft": "SFT on greedy",
+    "warm": "warm over hot",
+    "warm_sft": "SFT on warm",
 }
+CONTRASTS = (("dpo", "reversed"), ("dpo", "tied"), ("dpo", "sft"), ("warm", "tied"), ("warm", "warm_sft"))
 COOLER = {"sampled_07": 0.7, "sampled_04": 0.4}  # the untrained student, sampled cooler: is a gain no more than that?
 SEED = 11  # of the test answers and of every bootstrap
 
@@ -112,8 +112,11 @@ def main(folder: Path, quick: bool) -> dict[str, Any]:
 
 
 def reference(folder: Path, asking: Asking) -> Path:
-    """The untrained student's answers, at temperature 1.0, cooler, and greedy; E5 has them as well."""
-    return answers.ask(REFERENCE, STUDENT, asking, folder / "answers", COOLER)
+    """The untrained student's answers, at temperature 1.0, cooler, and greedy; E5 has them as well.
+
+    Three times as many sampled ones as of a student: every gain has the noise of these.
+    """
+    return answers.ask(REFERENCE, STUDENT, asking._replace(samples=3 * asking.samples), folder / "answers", COOLER)
 
 
 def figures(folder: Path, rows: Sequence[Row], size: Size, quick: bool) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def figures(folder: Path, rows: Sequence[Row], size: Size, quick: bool) -> dict[
         "test_seed": SEED,
         "reference": levels,
         "arms": arms,
-        "against": contrasts(home, rows),
+        "contrasts": contrasts(home, size.seeds),
         "seconds": common.seconds(home) | common.seconds(home / "answers"),
         "machine": common.machine(),
     }
@@ -160,14 +163,14 @@ def pairs(run: Path) -> dict[str, Any]:
     return {"kept": report["kept"], "delta_checks": after["checks"]["mean"], "delta_tokens": after["tokens"]["mean"]}
 
 
-def contrasts(home: Path, rows: Sequence[Row]) -> dict[str, Any]:
-    """`dpo` against each other arm, sampled, by prompt over the same seeds."""
+def contrasts(home: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    """One arm against another, sampled, by prompt over the same seeds."""
     told = {}
-    seeds = sorted({row.recipe.seed for row in rows})
-    ours = [answers.by_prompt(home / "answers" / f"dpo_{seed}", SAMPLED) for seed in seeds]
-    for arm in [*ARMS][1:]:
-        theirs = [answers.by_prompt(home / "answers" / f"{arm}_{seed}", SAMPLED) for seed in seeds]
-        told[arm] = answers.contrast(ours, theirs, SEED)
+    for one, other in CONTRASTS:
+        ours, theirs = (
+            [answers.by_prompt(home / "answers" / f"{arm}_{seed}", SAMPLED) for seed in seeds] for arm in (one, other)
+        )
+        told[f"{one} - {other}"] = answers.contrast(ours, theirs, SEED)
     return told
 
 
@@ -179,11 +182,15 @@ NOTE = (
 
 def title(found: dict[str, Any]) -> str:
     """What the picture says, in a sentence."""
-    told = found["arms"]["dpo"][SAMPLED]
+    told, start = found["arms"]["dpo"], "QUICK RUN, one seed: " if found["quick"] else ""
+    both = " and ".join(f"{said(told[rung])} {rung}" for rung in (SAMPLED, GREEDY))
+    return f"{start}own greedy answers over hotter ones: {both}"
+
+
+def said(told: dict[str, Any]) -> str:
+    """A gain in points with its interval."""
     low, high = (100 * end for end in told["both"]["ci95"])
-    quick = "QUICK RUN, one seed: " if found["quick"] else ""
-    start = f"{quick}own answers over hotter ones: {100 * told['gain']:+.1f} points sampled ({low:+.1f} to {high:+.1f})"
-    return f"{start}, {100 * found['arms']['dpo'][GREEDY]['gain']:+.1f} greedy"
+    return f"{100 * told['gain']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
@@ -192,13 +199,13 @@ def draw(found: dict[str, Any], path: Path) -> None:
         return
     arms = found["arms"]
     with sheet.style():
-        figure, axes = sheet.blank(title(found), NOTE, (1, 1), 2.4, left=1.75, above=0.35)
+        figure, axes = sheet.blank(title(found), NOTE, (1, 1), 3.3, left=1.25, above=0.35)
         axis = axes[0, 0]
-        for rung, dashes in ((SAMPLED, "-"), (GREEDY, "--")):
+        for rung, dashes, side in ((SAMPLED, "-", "right"), (GREEDY, "--", "left")):
             value = 100 * found["reference"][rung]["checks"]
             axis.axvline(value, color=INK, linestyle=dashes, linewidth=0.9, zorder=0)
             at, text = axis.get_xaxis_transform(), f"untrained,\n{rung} {value:.1f}"
-            sheet.write(axis, text, (value, 1), (0, 4), at, color=MUTED, ha="center", fontsize=8)
+            sheet.write(axis, text, (value, 1), (0, 4), at, color=MUTED, ha=side, fontsize=8)
         for place, arm in enumerate(arms.values()):
             _arm(axis, len(arms) - 1 - place, arm)
         axis.set_yticks(range(len(arms))[::-1], [arm["what"] for arm in arms.values()])
