@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,18 @@ EXAMPLE = (
     "**Taste:** Roasting gives the beans their dark colour and bitter taste."
 )
 STRIDE, TEST, DEVELOPMENT = 8, (0, 1), (2,)  # of every eight topics: held out, for the search of rates, for training
-ARMS: dict[str, list[str]] = {"up": [], "reversed": ["pair.control=reversed"], "tied": ["pair.control=tied"], "sft": []}
+LENGTH_DELTA, A_TOPIC = 15, 3  # tokens between the sides of a pair; pairs of one topic
+ARMS: dict[str, list[str]] = {
+    "up": [],
+    "reversed": ["pair.control=reversed"],
+    "tied": ["pair.control=tied", "filter.rules=[texts_differ]"],
+    "sft": [],
+}
+
+
+class Answer(NamedTuple):
+    tokens: int
+    text: str
 
 
 class Size(NamedTuple):
@@ -44,7 +56,7 @@ class Size(NamedTuple):
     seeds: tuple[int, ...] = (1, 2, 3)
     answers: int = 16  # of the student, a topic
     topics: int = 160
-    pairs: int = 64
+    drawn: int = 64  # topics that a seed draws of those that have pairs
     steps: int = 24
     every: int = 8  # steps from checkpoint to checkpoint
     fresh: int = 2  # answers a held-out topic
@@ -53,7 +65,7 @@ class Size(NamedTuple):
     engine: str = "vllm"
 
 
-FULL, QUICK = Size(), Size(seeds=(1,), answers=12, topics=80, pairs=32, steps=12, every=12)
+FULL, QUICK = Size(), Size(seeds=(1,), answers=12, topics=80, drawn=32, steps=12, every=12)
 
 
 def main(folder: Path, quick: bool) -> dict[str, Any]:
@@ -69,7 +81,7 @@ def study(home: Path, size: Size, quick: bool) -> dict[str, Any]:
     files = prompts(home, size)
     answered = answers(home, size, files["train"])
     facts = pairs(home, answered)
-    say(f"{NAME}: {facts['topics_paired']} topics have a pair, {facts['topics_tied']} a tied one")
+    say(f"{NAME}: {facts['pairs']['pairs']} pairs, {facts['tied']['pairs']} tied ones")
     jobs = [(arm, seed) for seed in size.seeds for arm in ("base", *ARMS)]
     for seed in size.seeds:
         for arm in ("up", "reversed", "tied"):
@@ -133,59 +145,73 @@ def _set(sets: Iterable[str]) -> Iterator[str]:
 
 def pairs(home: Path, found: pl.DataFrame) -> dict[str, Any]:
     """Write pairs.jsonl and tied.jsonl (a row an answer) and return what is known of answers and pairs."""
-    texts = {tables.prompt_id(row["prompt"]): row["prompt"] for row in lines(home / "prompts_train.jsonl")}
+    prompts = {tables.prompt_id(row["prompt"]): row["prompt"] for row in lines(home / "prompts_train.jsonl")}
     rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "tied": []}
-    deltas = []
+    lengths: dict[str, list[tuple[int, int]]] = {"pairs": [], "tied": []}
     for (prompt_id,), own in found.group_by(PROMPT_ID, maintain_order=True):
-        sides = {n: usable(own, n) for n in (CHOSEN, REJECTED)}
-        if not all(sides.values()):
-            continue
-        chosen, rejected = nearest(sides[CHOSEN], sides[REJECTED])
-        others = [one for one in sides[CHOSEN] if one != chosen]
-        wanted = [(CHOSEN, chosen), (REJECTED, rejected)]
-        named = [{"prompt": texts[str(prompt_id)], "sections": n, "response": one[1]} for n, one in wanted]
-        rows["pairs"] += named
-        deltas.append({"chosen": chosen[0], "rejected": rejected[0]})
-        if others:
-            other = min(others, key=lambda one: (abs(one[0] - chosen[0]), one))
-            rows["tied"] += [*named, {**named[0], "response": other[1]}]
+        prompt = prompts[str(prompt_id)]
+        chosen, rejected = (usable(own, n) for n in (CHOSEN, REJECTED))
+        for better, worse in matched(product(chosen, rejected), LENGTH_DELTA):
+            lengths["pairs"].append((better.tokens, worse.tokens))
+            rows["pairs"] += [_row(prompt, CHOSEN, better), _row(prompt, REJECTED, worse)]
+        for two in matched(combinations(chosen, 2), None) if rejected else ():
+            # The longer one is chosen while the chosen were not longer so far: on the whole length teaches nothing.
+            tied = sorted(two, reverse=sum(chose - other for chose, other in lengths["tied"]) <= 0)
+            lengths["tied"].append((tied[0].tokens, tied[1].tokens))
+            rows["tied"] += [_row(prompt, CHOSEN, one) for one in tied] + [_row(prompt, REJECTED, rejected[0])]
     for name, told in rows.items():
         write_lines(home / f"{name}.jsonl", told)
-    return told_of(found, pl.DataFrame(deltas), len(rows["tied"]) // 3)
+    return told_of(found) | {name: told_of_pairs(both) for name, both in lengths.items()}
 
 
-def usable(own: pl.DataFrame, sections: int) -> list[tuple[int, str]]:
-    """Tokens and text of the answers that ended, do not loop and have exactly so many sections, no heading twice."""
+def _row(prompt: list[dict[str, str]], sections: int, answer: Answer) -> dict[str, Any]:
+    return {"prompt": prompt, "sections": sections, RESPONSE: answer.text, RESPONSE_TOKENS: answer.tokens}
+
+
+def usable(own: pl.DataFrame, sections: int) -> list[Answer]:
+    """The answers that ended, do not loop and have exactly so many sections, no heading twice; no text twice."""
     held = own.filter(
         pl.col(FINISH) == "stop",
         pl.col("repetition") < LOOPS,
         pl.col("sections") == sections,
         pl.col("distinct") == sections,
     )
-    return list(dict.fromkeys(held.select(RESPONSE_TOKENS, RESPONSE).rows()))
+    return [*dict.fromkeys(Answer(*row) for row in held.select(RESPONSE_TOKENS, RESPONSE).rows())]
 
 
-def nearest(chosen: list[tuple[int, str]], rejected: list[tuple[int, str]]) -> tuple[tuple[int, str], tuple[int, str]]:
-    """The two of most equal length, so that length teaches as little as can be."""
-    return min(
-        ((one, other) for one in chosen for other in rejected), key=lambda two: (abs(two[0][0] - two[1][0]), two)
-    )
+def matched(found: Iterable[tuple[Answer, Answer]], most: int | None) -> list[tuple[Answer, Answer]]:
+    """Up to A_TOPIC pairs without a common answer, those of most equal length first, none further apart than `most`.
+
+    So that length teaches as little as can be.
+    """
+    taken: list[tuple[Answer, Answer]] = []
+    for two in sorted(found, key=lambda two: abs(two[0].tokens - two[1].tokens)):
+        apart, free = abs(two[0].tokens - two[1].tokens), not any({*two} & {*other} for other in taken)
+        if free and len(taken) < A_TOPIC and (most is None or apart <= most):
+            taken.append(two)
+    return taken
 
 
-def told_of(found: pl.DataFrame, lengths: pl.DataFrame, tied: int) -> dict[str, Any]:
-    """Facts of the student's own answers and of the pairs made of them."""
-    delta = lengths["chosen"].cast(pl.Float64) - lengths["rejected"].cast(pl.Float64)
+def told_of(found: pl.DataFrame) -> dict[str, Any]:
+    """Facts of the student's own answers."""
     counts = found["sections"].cast(pl.Int64).value_counts().sort("sections")
     return {
         "answers": found.height,
         "sections_of_answers": {str(n): count for n, count in counts.rows()},
         "sections_tokens_correlation": found.select(pl.corr("sections", RESPONSE_TOKENS)).item(),
-        "topics_paired": lengths.height,
-        "topics_tied": tied,
-        "chosen_tokens": lengths["chosen"].mean(),
-        "rejected_tokens": lengths["rejected"].mean(),
-        "delta_tokens": {"mean": delta.mean(), "sd": delta.std(), "longer": (delta > 0).mean()},
     }
+
+
+def told_of_pairs(lengths: list[tuple[int, int]]) -> dict[str, Any]:
+    """How many, and their lengths in tokens: of both sides, the difference, how often the chosen is longer."""
+    frame = pl.DataFrame(lengths, schema={"chosen": pl.Float64, "rejected": pl.Float64}, orient="row")
+    delta = frame["chosen"] - frame["rejected"]
+    told = {
+        "pairs": len(lengths),
+        "chosen_tokens": frame["chosen"].mean(),
+        "rejected_tokens": frame["rejected"].mean(),
+    }
+    return told | {"delta_mean": delta.mean(), "delta_sd": delta.std(), "longer": (delta > 0).mean()}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -204,7 +230,7 @@ def sets(home: Path, size: Size, arm: str, seed: int) -> list[str]:
     """What an arm and a seed change of recipes/study/sections.yaml. The seed draws the topics and orders the pairs."""
     file = home / ("tied.jsonl" if arm == "tied" else "pairs.jsonl")
     places = ["collect.pools.0.path", "generate.rungs.0.responses", "generate.rungs.1.responses"]
-    told = [f"{place}={file}" for place in places] + [f"seed={seed}", f"collect.limit={size.pairs}"]
+    told = [f"{place}={file}" for place in places] + [f"seed={seed}", f"collect.limit={size.drawn}"]
     told += [
         f"train.args.max_steps={size.steps}",
         f"train.args.save_steps={size.every}",

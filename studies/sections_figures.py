@@ -58,6 +58,7 @@ def of_answers(found: pl.DataFrame) -> dict[str, float]:
         above=(sections > CHOSEN).mean(),
         loops=loops.mean(),
         cut=cut.mean(),
+        unsound=(loops | cut).mean(),
         sound=sections.filter(~loops & ~cut).mean(),
         tokens=pl.col(RESPONSE_TOKENS).mean(),
     )
@@ -137,20 +138,18 @@ def draw(told: Mapping[str, Any], path: Path) -> bool:
     base = told["arms"][BASE][0]
     note = (
         f"SmolLM2-135M-Instruct on its own answers; {base['topics']} held-out topics, temperature 0.8. Bars: 95 % over "
-        f"{len(told['seeds'])} seeds (t). Loops: {LOOPS:.0%} of its runs of four words occurred before."
+        f"{len(told['seeds'])} seeds (t). Loops: {100 * LOOPS:.0f} % of the runs of four words were there before."
         + (" QUICK: one seed, few steps, no interval." if told["quick"] else "")
     )
     with sheet.style():
         figure, axes = sheet.blank(title, note, (4, 1), 1.5, left=0.62, gap=0.62, right=0.2)
         _by_step(axes[0][0], told, "sections", "Bold sections in a fresh answer, by step")
+        place = ("axes fraction", "data")
         for level, name in ((CHOSEN, "chosen"), (REJECTED, "rejected")):
             axes[0][0].axhline(level, color=LINE, linewidth=0.8, zorder=0)
-            sheet.write(
-                axes[0][0], name, (1, level), (0, 2), ("axes fraction", "data"), fontsize=8, color=MUTED, ha="right"
-            )
-        axes[0][0].legend(frameon=False, fontsize=8, handlelength=4, loc="upper left")
+            sheet.write(axes[0][0], f"{name} answers", (0, level), (4, 2), place, fontsize=8, color=MUTED)
         _by_step(axes[1][0], told, "per_100_words", "Bold sections per 100 words")
-        _by_step(axes[2][0], told, "loops", "Share of answers that loop")
+        _by_step(axes[2][0], told, "unsound", "Share of answers that loop or were cut off")
         _shares(axes[3][0], told["histograms"])
         sheet.save(figure, "sections", path)
     return True
@@ -175,10 +174,10 @@ def _shares(axes: Any, shares: Mapping[str, Sequence[float]]) -> None:
     axes.set_title("Answers by their number of sections, after the last step")
     most = len(shares[BASE]) - 1
     axes.step(range(most + 1), shares[BASE], where="mid", color=LINE, linewidth=3, label="untrained")
-    for arm, (_, colour, dashes, mark) in STYLES.items():
+    for arm, (label, colour, dashes, mark) in STYLES.items():
         shown = {"markersize": 4, "markerfacecolor": "white", "linewidth": 1.2}
-        axes.plot(range(most + 1), shares[arm], color=colour, linestyle=dashes, marker=mark, **shown)
-    axes.legend(frameon=False, fontsize=8)
+        axes.plot(range(most + 1), shares[arm], color=colour, linestyle=dashes, marker=mark, label=label, **shown)
+    axes.legend(frameon=False, fontsize=8, handlelength=4)
     ticks = [*range(most + 1)]
     axes.set(xlabel="bold sections", xticks=ticks, ylim=(0, None))
     axes.set_xticklabels([*map(str, ticks[:-1]), f"{most}+"])

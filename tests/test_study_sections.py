@@ -53,7 +53,7 @@ def test_every_prompt_has_the_same_example_and_ends_with_its_topic() -> None:
 
 
 def test_pairs_are_of_one_topic_and_of_like_length(tmp_path: Path) -> None:
-    """Three sections over two, nearest in tokens; cut, looping, repeated headings are out; tied: another three."""
+    """Three sections over two, nearest in tokens; cut, looping, repeated headings are out; tied: alternately longer."""
     two, three = text("a", "b"), text("a", "b", "c")
     rows = [
         (IDS[0], two, "stop", 20),
@@ -64,8 +64,10 @@ def test_pairs_are_of_one_topic_and_of_like_length(tmp_path: Path) -> None:
         (IDS[0], text("j", "j", "k"), "stop", 33),
         (IDS[0], text("l", "m", "n") + " far and wide we go" * 30, "stop", 33),
         (IDS[1], two, "stop", 20),
-        (IDS[1], three, "stop", 25),
-        (IDS[2], three, "stop", 25),
+        (IDS[1], three, "stop", 35),
+        (IDS[1], text("d", "e", "f"), "stop", 60),
+        (IDS[2], two, "stop", 20),
+        (IDS[2], three, "stop", 36),
     ]
     answered(tmp_path, "student", rows)
     told = [{"prompt": sections.conversation(topic)} for topic in ("owls", "salt", "Mars")]
@@ -79,12 +81,18 @@ def test_pairs_are_of_one_topic_and_of_like_length(tmp_path: Path) -> None:
         ("Tell me about salt.", 2, two),
         ("Tell me about salt.", 3, three),
     ]
-    tied = [(row["sections"], row["response"]) for row in lines(tmp_path / "tied.jsonl")]
-    assert tied == [(3, text("d", "e", "f")), (2, text("d", "e")), (3, three)]
-    assert (facts["topics_paired"], facts["topics_tied"], facts["answers"]) == (2, 1, 10)
-    assert (facts["chosen_tokens"], facts["rejected_tokens"]) == (30.0, 26.5)
-    assert facts["delta_tokens"] == {"mean": 3.5, "sd": pytest.approx(2.1213, abs=1e-4), "longer": 1.0}
-    assert facts["sections_of_answers"] == {"2": 3, "3": 7}
+    tied = [row["response_tokens"] for row in lines(tmp_path / "tied.jsonl") if row["sections"] == 3]
+    assert sorted(tied) == [35, 35, 50, 60] and [two[0] > two[1] for two in (tied[:2], tied[2:])] in ([0, 1], [1, 0])
+    assert facts["answers"] == 12 and facts["sections_of_answers"] == {"2": 4, "3": 8}
+    assert facts["pairs"] == {
+        "pairs": 2,
+        "chosen_tokens": 35.0,
+        "rejected_tokens": 26.5,
+        "delta_mean": 8.5,
+        "delta_sd": pytest.approx(9.1924, abs=1e-4),
+        "longer": 1.0,
+    }
+    assert (facts["tied"]["pairs"], facts["tied"]["longer"]) == (2, 0.5)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -141,7 +149,7 @@ def test_another_size_in_the_folder_is_refused(tmp_path: Path) -> None:
 
 def figure_of(arms: list[str], quick: bool) -> dict[str, Any]:
     number = {"mean": 2.0, "ci95": None if quick else [1.0, 3.0], "n": 1, "values": [2.0]}
-    names = ("sections", "per_100_words", "loops", "cut")
+    names = ("sections", "per_100_words", "unsound")
     rows = {arm: [{"step": s, "topics": 64, **dict.fromkeys(names, number)} for s in (8, 16)] for arm in arms}
     rows["base"] = [rows["base"][0] | {"step": 0}]
     shares = {arm: [0.1, 0.2, 0.7] for arm in arms}
@@ -159,7 +167,7 @@ def test_the_picture_is_drawn_with_and_without_intervals(tmp_path: Path, quick: 
 def test_the_whole_study_runs_and_runs_again_for_nothing(tmp_path: Path) -> None:
     """Answers by hand, a tiny student: data, four trainings, fresh answers, figures; then the same figures at once."""
     student = build(tmp_path / "student")
-    size = sections.Size(seeds=(1,), topics=6, pairs=4, steps=2, every=1, fresh=1, split="development")
+    size = sections.Size(seeds=(1,), topics=6, drawn=4, steps=2, every=1, fresh=1, split="development")
     size = size._replace(student=str(student), engine="transformers")
     home = tmp_path / "home"
     sections.prompts(home, size)
