@@ -42,8 +42,9 @@ SEED = 11  # of the test answers and of every bootstrap
 
 
 class Size(NamedTuple):
-    """How much is done: the seeds, prompts a seed, steps, test prompts (None: all), sampled answers a test prompt."""
+    """How much is done: arms, seeds, prompts a seed, steps, test prompts (None: all), sampled answers a test prompt."""
 
+    arms: tuple[str, ...] = tuple(ARMS)
     seeds: tuple[int, ...] = (1, 2, 3)
     limit: int | None = None
     steps: int | None = None
@@ -51,7 +52,7 @@ class Size(NamedTuple):
     samples: int = 1
 
 
-FULL, QUICK = Size(), Size(seeds=(1,), limit=64, steps=6, test=60)
+FULL, QUICK = Size(), Size(("dpo", "reversed", "sft", "warm"), (1,), limit=64, steps=6, test=60)
 
 
 def sets(folder: Path, size: Size) -> list[str]:
@@ -99,7 +100,7 @@ def main(folder: Path, quick: bool) -> dict[str, Any]:
     size, home = QUICK if quick else FULL, folder / NAME
     files = prompts.write(folder)
     table = sweep_rows.load(CSV, sets=sets(folder, size))
-    rows = [row for row in table.rows if row.recipe.seed in size.seeds]
+    rows = chosen(table, size)
     asking = Asking(files["test"], size.samples, SEED, size.test)
     # Data take one core mostly: the untrained student is asked meanwhile.
     begin = [partial(datasets, CSV, home, rows, table.sets), partial(reference, folder, asking)]
@@ -109,6 +110,15 @@ def main(folder: Path, quick: bool) -> dict[str, Any]:
     write_json(home / "figures.json", found)
     draw(found, home / f"{NAME}.png")
     return found
+
+
+def arm_of(row: Row) -> str:
+    return row.name.rpartition("_")[0]
+
+
+def chosen(table: sweep_rows.Sweep, size: Size) -> list[Row]:
+    """The rows of this size's arms and seeds."""
+    return [row for row in table.rows if row.recipe.seed in size.seeds and arm_of(row) in size.arms]
 
 
 def reference(folder: Path, asking: Asking) -> Path:
@@ -123,9 +133,7 @@ def figures(folder: Path, rows: Sequence[Row], size: Size, quick: bool) -> dict[
     """All that a page would say, each with n and interval."""
     home, before = folder / NAME, folder / "answers" / REFERENCE
     levels = {rung: level(before, rung) for rung in (SAMPLED, GREEDY, *COOLER)}
-    arms = {
-        arm: arm_figures(home, before, arm, [row for row in rows if row.name.rpartition("_")[0] == arm]) for arm in ARMS
-    }
+    arms = {arm: arm_figures(home, before, arm, [row for row in rows if arm_of(row) == arm]) for arm in size.arms}
     return {
         "quick": quick,
         "primary": SAMPLED,
@@ -133,7 +141,7 @@ def figures(folder: Path, rows: Sequence[Row], size: Size, quick: bool) -> dict[
         "test_seed": SEED,
         "reference": levels,
         "arms": arms,
-        "contrasts": contrasts(home, size.seeds),
+        "contrasts": contrasts(home, size),
         "seconds": common.seconds(home) | common.seconds(home / "answers"),
         "machine": common.machine(),
     }
@@ -163,12 +171,13 @@ def pairs(run: Path) -> dict[str, Any]:
     return {"kept": report["kept"], "delta_checks": after["checks"]["mean"], "delta_tokens": after["tokens"]["mean"]}
 
 
-def contrasts(home: Path, seeds: Sequence[int]) -> dict[str, Any]:
+def contrasts(home: Path, size: Size) -> dict[str, Any]:
     """One arm against another, sampled, by prompt over the same seeds."""
     told = {}
-    for one, other in CONTRASTS:
+    for one, other in (pair for pair in CONTRASTS if {*pair} <= {*size.arms}):
         ours, theirs = (
-            [answers.by_prompt(home / "answers" / f"{arm}_{seed}", SAMPLED) for seed in seeds] for arm in (one, other)
+            [answers.by_prompt(home / "answers" / f"{arm}_{seed}", SAMPLED) for seed in size.seeds]
+            for arm in (one, other)
         )
         told[f"{one} - {other}"] = answers.contrast(ours, theirs, SEED)
     return told

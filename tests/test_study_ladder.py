@@ -22,7 +22,7 @@ from studies.answers import GREEDY, SAMPLED
 from studies.self_improvement import COOLER, REFERENCE
 
 ROOT = Path(__file__).parents[1]
-RUNGS = ["self", "dropped", "warm", "gemma", "hot"]
+RUNGS = ["self", "warm", "gemma", "dropped", "hot"]
 QUALITY = dict(zip(RUNGS, (0.6, 0.55, 0.45, 0.3, 0.2), strict=True))
 PROMPTS = 80
 
@@ -122,6 +122,6 @@ def test_figures_have_the_gain_of_the_test_prompts_beside_that_of_the_sweep(tmp_
     assert first["checks_before"] == pytest.approx(0.35) and first["greedy"]["gain"] == pytest.approx(0)
     assert found["fits"]["kept_delta"]["slope"] == pytest.approx(0.5)
     assert found["joint"]["slopes"]["kept_delta"] == pytest.approx(0.5)
-    assert found["beyond"] == ["gemma_over_hot"] and len(found["heat"]["cells"]) == 10
+    assert found["beyond"] == ["dropped_over_hot"] and len(found["heat"]["cells"]) == 10
     assert sweep_picture.draw(ladder.pictured(found), tmp_path / "one.png")
     assert ladder.pictured(found | {"quick": True})["sweep"] == "ladder, QUICK RUN"
