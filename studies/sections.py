@@ -24,12 +24,11 @@ from deltadata.store import write_json
 from deltadata.tables import FINISH, PROMPT_ID, RESPONSE, RESPONSE_TOKENS
 from studies import common, sections_figures
 from studies.common import ROOT, kept, run, say, side_by_side, timed, write_lines
-from studies.sections_figures import LOOPS, counted
+from studies.sections_figures import BASE, CHOSEN, LOOPS, REJECTED, counted
 
 NAME = "sections"
 RECIPES = ROOT / "recipes" / "study"
 TOPICS = RECIPES / "sections_topics.txt"
-CHOSEN, REJECTED = 3, 2
 # One answer that shows the form. It stands before every topic, trained on or not, so that it favours no side.
 EXAMPLE = (
     "**Origins:** Coffee comes from the highlands of Ethiopia.\n\n"
@@ -37,11 +36,12 @@ EXAMPLE = (
 )
 STRIDE, TEST, DEVELOPMENT = 8, (0, 1), (2,)  # of every eight topics: held out, for the search of rates, for training
 LENGTH_DELTA, A_TOPIC = 15, 3  # tokens between the sides of a pair; pairs of one topic
+SFT = "sft"
 ARMS: dict[str, list[str]] = {
     "up": [],
     "reversed": ["pair.control=reversed"],
     "tied": ["pair.control=tied", "filter.rules=[texts_differ]"],
-    "sft": [],
+    SFT: [],
 }
 
 
@@ -65,7 +65,7 @@ class Size(NamedTuple):
     engine: str = "vllm"
 
 
-FULL, QUICK = Size(), Size(seeds=(1,), answers=12, topics=80, drawn=32, steps=12, every=12)
+FULL, QUICK = Size(), Size(seeds=(1,), answers=8, topics=64, drawn=32, steps=8, fresh=1)
 
 
 def main(folder: Path, quick: bool) -> dict[str, Any]:
@@ -74,25 +74,31 @@ def main(folder: Path, quick: bool) -> dict[str, Any]:
 
 
 def study(home: Path, size: Size, quick: bool) -> dict[str, Any]:
-    """The study of this size in `home`. Raises Failed where another size lies there, or a command ends badly."""
-    told = kept(home / "size.json", lambda: size._asdict())
-    if told != json.loads(json.dumps(size._asdict())):
-        raise common.Failed(f"{home} holds a study of another size ({told}): give another --folder, or remove it")
+    """The study of this size in `home`. Raises Failed where another one lies there, or a command ends badly."""
+    refuse_other(home, size)
     files = prompts(home, size)
-    answered = answers(home, size, files["train"])
-    facts = pairs(home, answered)
+    # The untrained student needs no pairs: it answers beside itself.
+    first = [partial(answers, home, size, files["train"]), *(partial(one, home, size, BASE, s) for s in size.seeds)]
+    side_by_side(first)
+    facts = pairs(home, counted(home / "answers", "student"))
     say(f"{NAME}: {facts['pairs']['pairs']} pairs, {facts['tied']['pairs']} tied ones")
-    jobs = [(arm, seed) for seed in size.seeds for arm in ("base", *ARMS)]
-    for seed in size.seeds:
-        for arm in ("up", "reversed", "tied"):
-            data(home, size, arm, seed)
-    side_by_side(partial(one, home, size, arm, seed) for arm, seed in jobs)
-    found = sections_figures.figures(home, size, facts, ["base", *ARMS])
+    side_by_side(partial(data, home, size, arm, seed) for seed in size.seeds for arm in ARMS if arm != SFT)
+    side_by_side(partial(one, home, size, arm, seed) for seed in size.seeds for arm in ARMS)
+    found = sections_figures.figures(home, size, facts, [BASE, *ARMS])
     found |= {"quick": quick, "size": size._asdict(), "machine": common.machine(), "seconds": common.seconds(home)}
     write_json(home / "figures.json", found)
     sections_figures.draw(found, home / f"{NAME}.png")
     say(f"{NAME}: {home / 'figures.json'}")
     return found
+
+
+def refuse_other(home: Path, size: Size) -> None:
+    """Raises Failed where what lies in `home` was made with another size, other arms or other recipes."""
+    files = [*sorted(RECIPES.glob("sections*.yaml")), TOPICS]
+    texts = [[line for line in file.read_text(encoding="utf-8").splitlines() if line[:1] != "#"] for file in files]
+    told = json.loads(json.dumps({"size": size._asdict(), "rest": tables.fingerprint([texts, ARMS, EXAMPLE])}))
+    if (there := kept(home / "made_by.json", lambda: told)) != told:
+        raise common.Failed(f"{home} holds another study of sections ({there}): give another --folder, or remove it")
 
 
 def conversation(topic: str) -> list[dict[str, str]]:
@@ -120,8 +126,8 @@ def prompts(home: Path, size: Size) -> dict[str, Path]:
     }
 
 
-def answers(home: Path, size: Size, pool: Path) -> pl.DataFrame:
-    """The student's own answers to the training topics, counted: key, text, tokens, sections."""
+def answers(home: Path, size: Size, pool: Path) -> None:
+    """The student's own answers to the training topics, to <home>/answers."""
     folder, recipe = home / "answers", RECIPES / "sections_answers.yaml"
     sets = [f"collect.pools.0.path={pool}", f"generate.sampling.samples={size.answers}"]
     if not (folder / "done.json").exists():
@@ -129,7 +135,6 @@ def answers(home: Path, size: Size, pool: Path) -> pl.DataFrame:
         with timed(home, "answers"):
             steps(("collect", "generate"), recipe, folder, sets)
         write_json(folder / "done.json", {})
-    return counted(folder, "student")
 
 
 def steps(commands: Iterable[str], recipe: Path, folder: Path, sets: Iterable[str]) -> None:
@@ -241,13 +246,13 @@ def sets(home: Path, size: Size, arm: str, seed: int) -> list[str]:
 
 def one(home: Path, size: Size, arm: str, seed: int) -> None:
     """Train one arm, let its checkpoints answer, drop the weights. Of `base` the answers alone."""
-    done, folder = home / "arms" / f"{arm}-{seed}.json", home / "data" / f"{'up' if arm == 'sft' else arm}-{seed}"
-    method = "sft" if arm == "sft" else "dpo"
+    done, folder = home / "arms" / f"{arm}-{seed}.json", home / "data" / f"{'up' if arm == SFT else arm}-{seed}"
+    method = SFT if arm == SFT else "dpo"
     if not done.exists():
         say(f"{NAME}: {arm}, seed {seed}")
-        rungs = {"base": size.student}
+        rungs = {BASE: size.student}
         facts: dict[str, Any] = {}
-        if arm != "base":
+        if arm != BASE:
             with timed(home, f"training, {method}"):
                 train(home, size, arm, seed, folder, method)
             facts = json.loads((folder / "train" / method / "train.json").read_text())["tables"]["train"]

@@ -140,10 +140,11 @@ def test_a_histogram_has_shares_and_a_last_bin_for_the_rest(tmp_path: Path) -> N
     assert sections_figures.histogram(frames, 3) == [0.25, 0, 0.5, 0.25]
 
 
-def test_another_size_in_the_folder_is_refused(tmp_path: Path) -> None:
-    """Quick and full figures never mix."""
-    (tmp_path / "size.json").write_text(json.dumps(sections.QUICK._asdict()))
-    with pytest.raises(Failed, match="another size"):
+def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
+    """Quick and full figures never mix; the same size goes on."""
+    sections.refuse_other(tmp_path, sections.QUICK)
+    sections.refuse_other(tmp_path, sections.QUICK)
+    with pytest.raises(Failed, match="another study"):
         sections.study(tmp_path, sections.FULL, quick=False)
 
 
