@@ -82,19 +82,19 @@ def evaluated(table: Sweep, rows: Sequence[Row], home: Path) -> None:
     """`deltadata sweep CSV --until evaluate`: finds what is trained, and trains what is not."""
     only = [word for row in rows for word in ("--only", row.name)]
     with common.timed(home, "sweep"):
-        words = ("sweep", CSV, "--until", "evaluate", "--run", home.resolve())
+        words = ("sweep", CSV, "--until", "evaluate", "--run", (home / e3.SWEEP).resolve())
         common.run(*words, *e3.options(table.sets), *only, log=home / "sweep.log")
 
 
 def asked(row: Row, home: Path, asking: Asking) -> None:
     """The student's answers to the test prompts."""
-    answers.ask(row.name, home.resolve() / row.name / "train" / "dpo", asking, home / "answers")
+    answers.ask(row.name, (home / e3.SWEEP / row.name / "train" / "dpo").resolve(), asking, home / "answers")
 
 
 def figures(folder: Path, rows: Sequence[Row], quick: bool) -> dict[str, Any]:
     """A row for each pairing, fits of the gain against both regressors, and the heat map's cells."""
     home, before = folder / NAME, folder / "answers" / e3.REFERENCE
-    swept = json.loads((home / "sweep.json").read_text(encoding="utf-8"))
+    swept = json.loads((home / e3.SWEEP / "sweep.json").read_text(encoding="utf-8"))
     told = [row for row in swept["rows"] if row["name"] in {one.name for one in rows}]
     found = [row_figures(row, home, before) for row in told]
     base = answers.by_prompt(before, SAMPLED)
@@ -110,7 +110,7 @@ def figures(folder: Path, rows: Sequence[Row], quick: bool) -> dict[str, Any]:
         "joint": joint(found, table[:-1] - table[-1], e3.SEED),
         "heat": sweep_figures.heat(found),
         "beyond": [row["name"] for row in found if row["quality"] < float(table[-1].mean())],
-        "seconds": common.seconds(home) | common.seconds(home / "answers"),
+        "seconds": e3.seconds(folder, home),
         "machine": common.machine(),
     }
 

@@ -27,7 +27,7 @@ from studies.answers import GREEDY, SAMPLED, Asking
 NAME = "self_improvement"
 CSV = Path("recipes") / "sweeps" / "laptop_self_improvement.csv"
 STUDENT = common.ROOT / "models" / "smollm2-135m-instruct"
-REFERENCE = "reference"
+REFERENCE, SWEEP = "reference", "sweep"  # folders
 ARMS = {
     "dpo": "greedy over hot",
     "reversed": "hot over greedy",
@@ -70,15 +70,16 @@ def options(given: Sequence[str]) -> list[str]:
 def datasets(csv: Path, home: Path, rows: Sequence[Row], given: Sequence[str]) -> None:
     """`deltadata sweep CSV --until dataset` of these rows: each ladder is generated once."""
     only = [word for row in rows for word in ("--only", row.name)]
-    if all((home / row.name / "dataset").is_dir() for row in rows):
+    if all((home / SWEEP / row.name / "dataset").is_dir() for row in rows):
         return
     with common.timed(home, "data"):
-        common.run("sweep", csv, "--run", home.resolve(), *options(given), *only, log=home / "data.log", threads=2)
+        place = (home / SWEEP).resolve()
+        common.run("sweep", csv, "--run", place, *options(given), *only, log=home / "data.log")
 
 
 def trained(table: sweep_rows.Sweep, row: Row, home: Path) -> Path:
     """The row's student, as `deltadata sweep --until train` trains it; several may be trained at once."""
-    run = home.resolve() / row.name
+    run = (home / SWEEP / row.name).resolve()
     words = options([*table.sets, *row.given])
     with common.timed(home, "training"):
         common.run("train", table.base, "--run", run, *words, log=home / f"{row.name}.log")
@@ -97,8 +98,12 @@ def student(table: sweep_rows.Sweep, row: Row, home: Path, asking: Asking) -> No
 
 def main(folder: Path, quick: bool) -> dict[str, Any]:
     """Everything that is not there yet; FOLDER/self_improvement/figures.json and .png. Raises common.Failed."""
-    size, home = QUICK if quick else FULL, folder / NAME
-    files = prompts.write(folder)
+    return study(folder, QUICK if quick else FULL, quick)
+
+
+def study(folder: Path, size: Size, quick: bool = False) -> dict[str, Any]:
+    """As `main`, of any size."""
+    home, files = folder / NAME, prompts.write(folder)
     table = sweep_rows.load(CSV, sets=sets(folder, size))
     rows = chosen(table, size)
     asking = Asking(files["test"], size.samples, SEED, size.test)
@@ -142,9 +147,15 @@ def figures(folder: Path, rows: Sequence[Row], size: Size, quick: bool) -> dict[
         "reference": levels,
         "arms": arms,
         "contrasts": contrasts(home, size),
-        "seconds": common.seconds(home) | common.seconds(home / "answers"),
+        "seconds": seconds(folder, home),
         "machine": common.machine(),
     }
+
+
+def seconds(folder: Path, home: Path) -> dict[str, float]:
+    """By stage; of what went side by side the sum. The untrained student is asked once for both experiments."""
+    reference = common.seconds(folder / "answers").get("answers", 0.0)
+    return common.seconds(home) | common.seconds(home / "answers") | {REFERENCE: reference}
 
 
 def level(run: Path, rung: str) -> dict[str, Any]:
@@ -156,7 +167,7 @@ def level(run: Path, rung: str) -> dict[str, Any]:
 def arm_figures(home: Path, before: Path, arm: str, rows: Sequence[Row]) -> dict[str, Any]:
     """An arm's data and gains over the untrained student, sampled and greedy."""
     runs = [home / "answers" / row.name for row in rows]
-    told: dict[str, Any] = {"what": ARMS[arm], "data": [pairs(home / row.name) for row in rows]}
+    told: dict[str, Any] = {"what": ARMS[arm], "data": [pairs(home / SWEEP / row.name) for row in rows]}
     for rung in (SAMPLED, GREEDY):
         base = answers.by_prompt(before, rung)
         told[rung] = answers.gains([answers.by_prompt(run, rung) for run in runs], base, SEED)

@@ -114,7 +114,8 @@ def test_figures_have_the_gain_of_the_test_prompts_beside_that_of_the_sweep(tmp_
         figures = {"measure": "checks", "pairs": 100, "kept": 100, "delta": delta, "kept_delta": delta}
         figures |= {"quality": QUALITY[one], "gain": 9.0, "gain_ci95": [8.0, 10.0], "rungs": RUNGS}
         swept.append({"name": row.name, "ladder": "ladder", "pairing": [one, other]} | figures)
-    write_json(home / "sweep.json", {"rows": swept})
+    (home / "sweep").mkdir()
+    write_json(home / "sweep" / "sweep.json", {"rows": swept})
     found = ladder.figures(tmp_path, table.rows, False)
     assert json.loads(json.dumps(found)) == found
     first = found["rows"][0]

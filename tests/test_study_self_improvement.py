@@ -18,7 +18,7 @@ from deltadata import sweep_rows, tables
 from deltadata.store import write_json
 from studies import answers, prompts, self_improvement
 from studies.answers import GREEDY, SAMPLED, Asking
-from studies.self_improvement import ARMS, COOLER, CSV, QUICK, REFERENCE
+from studies.self_improvement import ARMS, COOLER, CSV, QUICK, REFERENCE, Size
 
 ROOT = Path(__file__).parents[1]
 
@@ -131,7 +131,9 @@ def study(folder: Path, gains: dict[str, float]) -> list[sweep_rows.Row]:
         gain = gains.get(row.name.rpartition("_")[0], 0.0) + 0.01 * row.recipe.seed
         told = {SAMPLED: (0.4 + noise + gain).tolist(), GREEDY: (0.4 + noise).tolist()}
         answered(home / "answers" / row.name, told)
-        write_json(home / row.name / "report.json", {"kept": 120, "funnel": [after]})
+        place = home / "sweep" / row.name
+        place.mkdir(parents=True)
+        write_json(place / "report.json", {"kept": 120, "funnel": [after]})
     return rows
 
 
@@ -153,3 +155,19 @@ def test_figures_have_every_arm_with_its_intervals_and_a_picture(tmp_path: Path)
     assert self_improvement.title(found | {"quick": True}).startswith("QUICK RUN, one seed: ")
     self_improvement.draw(found, tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_real_answers_make_pairs_a_student_and_figures_and_nothing_is_done_twice(tmp_path: Path) -> None:
+    """16 prompts, one step, 14 test prompts; the second time no command is run."""
+    if not (self_improvement.STUDENT / "config.json").exists():
+        pytest.skip("needs models/smollm2-135m-instruct")
+    size = Size(("dpo",), (1,), limit=16, steps=1, test=14)
+    found = self_improvement.study(tmp_path, size)
+    assert found["arms"]["dpo"][SAMPLED]["by_prompt"]["prompts"] == 14 and found["seconds"]["training"] > 0
+    assert found["arms"]["dpo"]["data"][0]["kept"] >= 8
+    home = tmp_path / self_improvement.NAME
+    assert (home / "self_improvement.png").exists() and not (home / "sweep" / "dpo_1" / "train" / "dpo").exists()
+    logs = {path: path.stat().st_size for path in tmp_path.rglob("*.log")}
+    again = self_improvement.study(tmp_path, size)
+    assert again["arms"] == found["arms"] and {path: path.stat().st_size for path in logs} == logs
