@@ -6,6 +6,7 @@ pytest tests/test_study_sections.py
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 from tiny_model import build
 
-from deltadata import tables
+from deltadata import recipe, tables
 from studies import sections, sections_figures
 from studies.common import Failed
 
@@ -138,6 +139,35 @@ def test_a_histogram_has_shares_and_a_last_bin_for_the_rest(tmp_path: Path) -> N
     """Counts 0, 2 and 12 of two seeds."""
     frames = [pl.DataFrame({"sections": [0, 2]}), pl.DataFrame({"sections": [2, 12]})]
     assert sections_figures.histogram(frames, 3) == [0.25, 0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("name", ["sections", "sections_answers", "sections_fresh"])
+def test_every_recipe_loads_and_says_what_it_is_for(name: str) -> None:
+    """Question, data, command, cost and figure, in that order; the student is the same in all."""
+    path = sections.RECIPES / f"{name}.yaml"
+    told = [line.split(":")[0][2:] for line in path.read_text().splitlines() if re.match(r"# [A-Z]\w+: ", line)]
+    assert told == ["Question", "Data", "Command", "Cost", "Figure"]
+    found = recipe.load(path)
+    assert {found.train.student, *(rung.model for rung in found.generate.rungs)} <= {None, sections.FULL.student}
+
+
+def test_an_arm_is_the_recipe_but_for_what_it_is_about(tmp_path: Path) -> None:
+    """Control, files, seed and steps; SFT has the pairs of `up`."""
+    path = sections.RECIPES / "sections.yaml"
+    found = {arm: recipe.load(path, sections.sets(tmp_path, sections.FULL, arm, 3)) for arm in sections.ARMS}
+    controls = {"up": "none", "reversed": "reversed", "tied": "tied", "sft": "none"}
+    assert {arm: one.pair.control for arm, one in found.items()} == controls
+    files = {arm: Path(one.collect.pools[0].path).name for arm, one in found.items()}
+    assert files == {"up": "pairs.jsonl", "reversed": "pairs.jsonl", "tied": "tied.jsonl", "sft": "pairs.jsonl"}
+    assert all(one.generate.rungs[1].responses == one.collect.pools[0].path for one in found.values())
+    for one in found.values():
+        assert (one.seed, one.collect.limit, one.train.args["max_steps"], one.train.args["save_steps"]) == (
+            3,
+            64,
+            24,
+            8,
+        )
+    assert found["up"].train == found["reversed"].train == found["tied"].train
 
 
 def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
