@@ -75,6 +75,11 @@ def figures(home: Path, size: Any, pairs: Mapping[str, Any], arms: Sequence[str]
         for seed in size.seeds
     }
     told = {arm: [_at(step, [rows[arm, step, seed] for seed in size.seeds]) for step in steps[arm]] for arm in arms}
+    untrained = told[BASE][0]["sections"]["values"]
+    for row in (row for arm in arms for row in told[arm]):  # the same prompts and draws: seed by seed
+        row["shift"] = interval(
+            [ours - theirs for ours, theirs in zip(row["sections"]["values"], untrained, strict=True)]
+        )
     last = {arm: steps[arm][-1] for arm in arms}
     histograms = {arm: histogram([rows[arm, last[arm], seed] for seed in size.seeds]) for arm in arms}
     trainings = {

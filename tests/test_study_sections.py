@@ -113,6 +113,27 @@ def test_what_is_counted_in_answers_by_hand(tmp_path: Path) -> None:
     assert told["per_100_words"] == pytest.approx(100 * 9 / words)
 
 
+def test_figures_by_arm_step_and_seed(tmp_path: Path) -> None:
+    """Two seeds: a mean and interval over both at every step, and the shift from the untrained student seed by seed."""
+    size = sections.Size(seeds=(1, 2), steps=2, every=2)
+    counts = {("base", 1): "a", ("base", 2): "ab"}
+    counts |= {(arm, seed): "abcdef"[: 3 * seed] for arm in sections.ARMS for seed in (1, 2)}
+    for (arm, seed), letters in counts.items():
+        rows = [(IDS[0], text(*letters), "stop", 10), (IDS[1], text(*letters), "stop", 10)]
+        answered(tmp_path / "fresh" / f"{arm}-{seed}", "base" if arm == "base" else "step-002", rows)
+        facts = {"first": {"loss": 0.7}, "last": {"loss": 0.5}, "steps": 2, "rows": {"train": 4}, "more": 1}
+        (tmp_path / "arms").mkdir(exist_ok=True)
+        (tmp_path / "arms" / f"{arm}-{seed}.json").write_text(json.dumps({"facts": facts}))
+    found = sections_figures.figures(tmp_path, size, {"pairs": 4}, ["base", *sections.ARMS])
+    (row,) = found["arms"]["up"]
+    assert (row["step"], row["answers"], row["topics"]) == (2, 4, 2)
+    assert (row["sections"]["mean"], row["sections"]["values"], row["shift"]["values"]) == (4.5, [3.0, 6.0], [2.0, 4.0])
+    assert row["shift"]["ci95"] == pytest.approx([3 - 12.7062, 3 + 12.7062], abs=1e-3)
+    assert row["sections"]["ci95_topics"] == [4.5, 4.5]
+    assert found["histograms"]["up"][3] == found["histograms"]["up"][6] == 0.5
+    assert found["trainings"]["up-2"] == {key: facts[key] for key in ("first", "last", "steps", "rows")}
+
+
 def ends(**means: tuple[float, float] | None) -> dict[str, Any]:
     """Arms with one step each, of these intervals of the count."""
     return {arm: [{"sections": {"ci95": None if two is None else [*two]}}] for arm, two in means.items()}
