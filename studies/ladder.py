@@ -22,6 +22,7 @@ from deltadata.sweep_rows import Row, Sweep
 from studies import answers, common, prompts
 from studies import self_improvement as e3
 from studies.answers import GREEDY, SAMPLED, Array, Asking
+from studies.self_improvement import Size
 
 NAME = "ladder"
 CSV = Path("recipes") / "sweeps" / "laptop_ladder.csv"
@@ -61,12 +62,16 @@ def rungs(folder: Path) -> list[str]:
 
 def main(folder: Path, quick: bool) -> dict[str, Any]:
     """Everything that is not there yet; FOLDER/ladder/figures.json and .png. Raises common.Failed."""
-    size, home = e3.QUICK if quick else e3.FULL, folder / NAME
-    files = prompts.write(folder)
+    return study(folder, e3.QUICK if quick else e3.FULL, QUICK_ROWS if quick else None, quick)
+
+
+def study(folder: Path, size: Size, only: Sequence[str] | None = None, quick: bool = False) -> dict[str, Any]:
+    """As `main`, of any size and of these rows alone."""
+    home, files = folder / NAME, prompts.write(folder)
     with common.timed(home, "copy"):
         without_layers(e3.STUDENT, home / "models" / DROPPED, WITHOUT)
     table = sweep_rows.load(CSV, sets=[*e3.sets(folder, size), *rungs(folder)])
-    rows = [row for row in table.rows if not quick or row.name in QUICK_ROWS]
+    rows = [row for row in table.rows if only is None or row.name in only]
     asking = Asking(files["test"], size.samples, e3.SEED, size.test)
     common.side_by_side([partial(e3.datasets, CSV, home, rows, table.sets), partial(e3.reference, folder, asking)])
     if not (home / "figures.json").exists():  # `train` skips what is done, and takes seconds to see it

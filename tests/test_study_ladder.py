@@ -126,3 +126,18 @@ def test_figures_have_the_gain_of_the_test_prompts_beside_that_of_the_sweep(tmp_
     assert found["beyond"] == ["dropped_over_hot"] and len(found["heat"]["cells"]) == 10
     assert sweep_picture.draw(ladder.pictured(found), tmp_path / "one.png")
     assert ladder.pictured(found | {"quick": True})["sweep"] == "ladder, QUICK RUN"
+
+
+@pytest.mark.slow
+def test_two_real_pairings_are_swept_asked_and_told(tmp_path: Path) -> None:
+    """20 prompts, one step, 14 test prompts; the sweep finds its trainings done, and has a gain of its own."""
+    if not all((ROOT / "models" / name / "config.json").exists() for name in ("smollm2-135m-instruct", "gemma-3-270m")):
+        pytest.skip("needs both packaged models")
+    rows = ("self_over_hot", "gemma_over_hot")
+    size = self_improvement.Size(limit=20, steps=1, test=14)
+    found = ladder.study(tmp_path, size, rows)
+    assert [row["name"] for row in found["rows"]] == [*rows] and found["joint"] is None
+    assert all(row["prompts"] == 14 and row["state"] == "done: evaluate" for row in found["rows"])
+    assert found["rows"][0]["kept_delta"] > found["rows"][1]["kept_delta"] and (tmp_path / "ladder/ladder.png").exists()
+    said = (tmp_path / "ladder" / "sweep.log").read_text()
+    assert said.count("nothing to do, this training is done") == 2
