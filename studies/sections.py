@@ -203,7 +203,7 @@ def told_of(found: pl.DataFrame) -> dict[str, Any]:
     return {
         "answers": found.height,
         "sections_of_answers": {str(n): count for n, count in counts.rows()},
-        "sections_tokens_correlation": found.select(pl.corr("sections", RESPONSE_TOKENS)).item(),
+        "sections_tokens_correlation": found.select(pl.corr("sections", RESPONSE_TOKENS).fill_nan(None)).item(),
     }
 
 

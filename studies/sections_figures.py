@@ -98,9 +98,15 @@ def _at(step: int, by_seed: list[pl.DataFrame]) -> dict[str, Any]:
     together = pl.concat(by_seed)
     topics = bins.mean(together["sections"].to_numpy(), together[PROMPT_ID].to_numpy(), seed=0)["ci95"]
     told: dict[str, Any] = {"step": step, "answers": together.height, "topics": together[PROMPT_ID].n_unique()}
-    told |= {name: interval([one[name] for one in each]) for name in each[0]}
+    told |= {name: over_seeds([one[name] for one in each]) for name in each[0]}
     told["sections"]["ci95_topics"] = topics
     return told
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """The interval over the seeds that have the figure (no sound answer has no sections); None where none has."""
+    known = [value for value in values if np.isfinite(value)]
+    return interval(known) if known else {"mean": None, "ci95": None, "n": 0, "values": []}
 
 
 def histogram(by_seed: list[pl.DataFrame], most: int = 10) -> list[float]:

@@ -134,6 +134,12 @@ def test_figures_by_arm_step_and_seed(tmp_path: Path) -> None:
     assert found["trainings"]["up-2"] == {key: facts[key] for key in ("first", "last", "steps", "rows")}
 
 
+def test_a_figure_that_no_seed_has_is_none() -> None:
+    """Where no answer is sound there is no mean, and no NaN in the JSON."""
+    assert sections_figures.over_seeds([float("nan"), 2.0])["values"] == [2.0]
+    assert sections_figures.over_seeds([float("nan")]) == {"mean": None, "ci95": None, "n": 0, "values": []}
+
+
 def ends(**means: tuple[float, float] | None) -> dict[str, Any]:
     """Arms with one step each, of these intervals of the count."""
     return {arm: [{"sections": {"ci95": None if two is None else [*two]}}] for arm, two in means.items()}
