@@ -53,6 +53,7 @@ def of_answers(found: pl.DataFrame) -> dict[str, float]:
     sections, loops, cut = pl.col("sections"), pl.col("repetition") >= LOOPS, pl.col(FINISH) == "length"
     told = found.select(
         sections=sections.mean(),
+        median=sections.median(),
         distinct=pl.col("distinct").mean(),
         per_100_words=100 * sections.sum() / pl.col("words").sum(),
         above=(sections > CHOSEN).mean(),

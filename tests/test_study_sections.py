@@ -109,6 +109,7 @@ def test_what_is_counted_in_answers_by_hand(tmp_path: Path) -> None:
     told = sections_figures.of_answers(sections.counted(tmp_path, "base"))
     assert (told["sections"], told["distinct"], told["sound"]) == ((2 + 4 + 1 + 2) / 4, (2 + 4 + 1 + 1) / 4, 3.0)
     assert (told["above"], told["loops"], told["cut"], told["tokens"]) == (0.25, 0.25, 0.25, 30.0)
+    assert told["median"] == 2.0
     words = 2 * 7 + 4 * 7 + 81 + 2 * 7
     assert told["per_100_words"] == pytest.approx(100 * 9 / words)
 
