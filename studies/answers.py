@@ -9,6 +9,7 @@ A model is a run of recipes/study/self_improvement_answers.yaml with it on all r
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,17 +24,18 @@ from studies import common
 
 RECIPE = Path("recipes") / "study" / "self_improvement_answers.yaml"
 SAMPLED, GREEDY = "sampled", "greedy"  # primary and second, said before the first training
-CHECKS, DONE = "checks", "asked.json"
+CHECKS, BEGUN, DONE = "checks", "asking", "asked"
 Array = NDArray[np.float64]
 
 
 class Asking(NamedTuple):
-    """Which prompts, how many sampled answers of each, and the seed that they are drawn by."""
+    """Which prompts, how many sampled answers of each, the seed that they are drawn by, what made the model."""
 
     prompts: Path
     samples: int = 1
     seed: int = 0
     limit: int | None = None
+    model: str = ""
 
 
 def _wanted(asking: Asking) -> dict[str, Any]:
@@ -41,9 +43,13 @@ def _wanted(asking: Asking) -> dict[str, Any]:
 
 
 def done(run: Path, asking: Asking) -> bool:
-    """Whether these answers lie in `run`."""
-    told = run / DONE
-    return told.exists() and bool(json.loads(told.read_text(encoding="utf-8")) == _wanted(asking))
+    """Whether these answers lie in `run`, of this model."""
+    return _told(run, DONE) == _wanted(asking)
+
+
+def _told(run: Path, state: str) -> Any:
+    path = run.with_name(f"{run.name}.{state}.json")  # beside the run, which is the package's own folder
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def ask(name: str, model: Path, asking: Asking, folder: Path, temperatures: dict[str, float] | None = None) -> Path:
@@ -54,6 +60,10 @@ def ask(name: str, model: Path, asking: Asking, folder: Path, temperatures: dict
     run = folder / name
     if done(run, asking):
         return run
+    if _told(run, BEGUN) != _wanted(asking) and run.exists():
+        shutil.rmtree(run)  # half of another model's, whose path may be the same
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / f"{name}.{BEGUN}.json", _wanted(asking))
     ways = {SAMPLED: {"temperature": 1.0, "samples": asking.samples}, GREEDY: {"temperature": 0.0}}
     ways |= {rung: {"temperature": value} for rung, value in (temperatures or {}).items()}
     rungs = [{"name": rung, "model": str(model), "sampling": way} for rung, way in ways.items()]
@@ -63,7 +73,7 @@ def ask(name: str, model: Path, asking: Asking, folder: Path, temperatures: dict
     with common.timed(folder, "answers"):
         for stage in ("collect", "generate", "score"):
             common.run(stage, RECIPE, "--run", run.resolve(), *given, log=folder / f"{name}.log")
-    write_json(run / DONE, _wanted(asking))
+    write_json(folder / f"{name}.{DONE}.json", _wanted(asking))
     common.say(f"{name}: answered")
     return run
 

@@ -93,6 +93,7 @@ def evaluated(table: Sweep, rows: Sequence[Row], home: Path) -> None:
 
 def asked(row: Row, home: Path, asking: Asking) -> None:
     """The student's answers to the test prompts."""
+    asking = asking._replace(model=e3.made_of(row))
     answers.ask(row.name, (home / e3.SWEEP / row.name / "train" / "dpo").resolve(), asking, home / "answers")
 
 

@@ -21,6 +21,7 @@ from deltadata import sheet, sweep_rows
 from deltadata.sheet import INK, LINE, MUTED
 from deltadata.store import write_json
 from deltadata.sweep_rows import Row
+from deltadata.tables import fingerprint
 from studies import answers, common, prompts
 from studies.answers import GREEDY, SAMPLED, Asking
 
@@ -68,10 +69,8 @@ def options(given: Sequence[str]) -> list[str]:
 
 
 def datasets(csv: Path, home: Path, rows: Sequence[Row], given: Sequence[str]) -> None:
-    """`deltadata sweep CSV --until dataset` of these rows: each ladder is generated once."""
+    """`deltadata sweep CSV --until dataset` of these rows: a ladder is made once, a changed recipe refused."""
     only = [word for row in rows for word in ("--only", row.name)]
-    if all((home / SWEEP / row.name / "dataset").is_dir() for row in rows):
-        return
     with common.timed(home, "data"):
         place = (home / SWEEP).resolve()
         common.run("sweep", csv, "--run", place, *options(given), *only, log=home / "data.log")
@@ -87,8 +86,14 @@ def trained(table: sweep_rows.Sweep, row: Row, home: Path) -> Path:
     return run / "train" / row.recipe.train.method
 
 
+def made_of(row: Row) -> str:
+    """What stands for a row's student: another recipe is another one."""
+    return fingerprint(row.recipe.model_dump(mode="json", exclude={"runtime", "push"}))
+
+
 def student(table: sweep_rows.Sweep, row: Row, home: Path, asking: Asking) -> None:
     """Train a row and ask its student; the weights go then, for twelve are 6.5 GB, and come back if asked for again."""
+    asking = asking._replace(model=made_of(row))
     if answers.done(home / "answers" / row.name, asking):
         return
     model = trained(table, row, home)

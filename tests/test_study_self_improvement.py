@@ -16,7 +16,7 @@ import pytest
 
 from deltadata import sweep_rows, tables
 from deltadata.store import write_json
-from studies import answers, prompts, self_improvement
+from studies import answers, common, prompts, self_improvement
 from studies.answers import GREEDY, SAMPLED, Asking
 from studies.self_improvement import ARMS, COOLER, CSV, QUICK, REFERENCE, Size
 
@@ -82,14 +82,26 @@ def test_arms_are_compared_seed_by_seed() -> None:
 
 
 def test_answers_are_asked_once_and_anew_when_other_ones_are_wanted(tmp_path: Path) -> None:
-    """What was asked is written last: the prompts' file, samples, seed and limit."""
-    asking = Asking(tmp_path / "test.jsonl", 2, 3, 60)
-    assert not answers.done(tmp_path, asking)
-    write_json(tmp_path / answers.DONE, {"prompts": "test.jsonl", "samples": 2, "seed": 3, "limit": 60})
-    assert answers.done(tmp_path, asking) and answers.done(tmp_path, asking._replace(prompts=Path("other/test.jsonl")))
-    assert not answers.done(tmp_path, asking._replace(samples=1))
-    assert not answers.done(tmp_path, asking._replace(prompts=Path("validation.jsonl")))
-    assert answers.ask("", tmp_path, asking, tmp_path) == tmp_path  # nothing is run
+    """What was asked is written last, beside the run: the prompts' file, samples, seed, limit, what made the model."""
+    asking, run = Asking(tmp_path / "test.jsonl", 2, 3, 60, "a1"), tmp_path / "dpo_1"
+    assert not answers.done(run, asking)
+    told = {"prompts": "test.jsonl", "samples": 2, "seed": 3, "limit": 60, "model": "a1"}
+    write_json(tmp_path / "dpo_1.asked.json", told)
+    assert answers.done(run, asking) and answers.done(run, asking._replace(prompts=Path("other/test.jsonl")))
+    assert answers.ask("dpo_1", tmp_path, asking, tmp_path) == run  # nothing is run
+    other = [asking._replace(model="b2"), asking._replace(samples=1), asking._replace(prompts=Path("validation.jsonl"))]
+    assert not any(answers.done(run, one) for one in other)
+
+
+def test_answers_of_another_model_at_the_same_path_are_not_gone_on_with(tmp_path: Path) -> None:
+    """Half of what was begun stays for the same model, and goes for another; here both end at missing prompts."""
+    asking, run = Asking(tmp_path / "none.jsonl", model="a1"), tmp_path / "dpo_1"
+    for model, stays in (("a1", False), ("a1", True), ("b2", False)):
+        with pytest.raises(common.Failed):
+            answers.ask("dpo_1", tmp_path, asking._replace(model=model), tmp_path)
+        assert (run / "half").exists() == stays
+        run.mkdir(exist_ok=True)
+        (run / "half").write_text("")
 
 
 def test_the_rows_are_six_arms_of_three_seeds_and_controls_are_what_they_are_called() -> None:
@@ -159,7 +171,7 @@ def test_figures_have_every_arm_with_its_intervals_and_a_picture(tmp_path: Path)
 
 @pytest.mark.slow
 def test_real_answers_make_pairs_a_student_and_figures_and_nothing_is_done_twice(tmp_path: Path) -> None:
-    """16 prompts, one step, 14 test prompts; the second time no command is run."""
+    """16 prompts, one step, 14 test prompts; the second time nothing is generated or trained."""
     if not (self_improvement.STUDENT / "config.json").exists():
         pytest.skip("needs models/smollm2-135m-instruct")
     size = Size(("dpo",), (1,), limit=16, steps=1, test=14)
@@ -170,4 +182,6 @@ def test_real_answers_make_pairs_a_student_and_figures_and_nothing_is_done_twice
     assert (home / "self_improvement.png").exists() and not (home / "sweep" / "dpo_1" / "train" / "dpo").exists()
     logs = {path: path.stat().st_size for path in tmp_path.rglob("*.log")}
     again = self_improvement.study(tmp_path, size)
-    assert again["arms"] == found["arms"] and {path: path.stat().st_size for path in logs} == logs
+    assert again["arms"] == found["arms"]
+    grown = {path.name for path, size in logs.items() if path.stat().st_size != size}
+    assert grown == {"data.log"}  # the sweep says that there is nothing to do
