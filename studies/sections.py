@@ -57,15 +57,15 @@ class Size(NamedTuple):
     answers: int = 16  # of the student, a topic
     topics: int = 160
     drawn: int = 64  # topics that a seed draws of those that have pairs
-    steps: int = 24
-    every: int = 8  # steps from checkpoint to checkpoint
+    steps: int = 18  # no pair of `up` is seen twice
+    every: int = 6  # steps from checkpoint to checkpoint
     fresh: int = 2  # answers a held-out topic
     split: str = "test"
     student: str = "models/smollm2-135m-instruct"
     engine: str = "vllm"
 
 
-FULL, QUICK = Size(), Size(seeds=(1,), answers=8, topics=64, drawn=32, steps=8, fresh=1)
+FULL, QUICK = Size(), Size(seeds=(1,), answers=8, topics=64, drawn=32, steps=8, every=8, fresh=1)
 
 
 def main(folder: Path, quick: bool) -> dict[str, Any]:

@@ -192,8 +192,8 @@ def test_an_arm_is_the_recipe_but_for_what_it_is_about(tmp_path: Path) -> None:
         assert (one.seed, one.collect.limit, one.train.args["max_steps"], one.train.args["save_steps"]) == (
             3,
             64,
-            24,
-            8,
+            18,
+            6,
         )
     assert found["up"].train == found["reversed"].train == found["tied"].train
 
