@@ -182,7 +182,8 @@ def r2(x: Array, y: Array) -> float:
 def pictured(found: dict[str, Any]) -> dict[str, Any]:
     """The figures as the sweep's own picture takes them."""
     name = "ladder, QUICK RUN" if found["quick"] else "ladder"
-    return {"sweep": name, "rows": found["rows"], "fits": found["fits"], "heat": found["heat"]}
+    rows = [row | {"name": row["name"].replace("_over_", ">")} for row in found["rows"]]  # there is little room
+    return {"sweep": name, "rows": rows, "fits": found["fits"], "heat": found["heat"]}
 
 
 if __name__ == "__main__":
