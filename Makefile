@@ -9,7 +9,7 @@ READY := .venv/.ready
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: setup dataset train report push card test test-slow lint check bench clean
+.PHONY: setup dataset train report push card test test-slow lint check bench study study-quick clean
 .DEFAULT_GOAL := dataset
 
 setup: $(READY)
@@ -55,7 +55,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --config-file tests/mypy.ini tests/*.py benchmarks/*.py
+	$(BIN)/mypy --config-file tests/mypy.ini tests/*.py benchmarks/*.py studies/*.py
 
 check: lint test
 
@@ -63,6 +63,13 @@ bench: $(BENCHES:%=bench-%)
 
 bench-%: setup
 	$(BIN)/python benchmarks/$*.py
+
+# The page docs/study.md: up to three hours on two cores; killed, it goes on where it was.
+study: setup
+	$(BIN)/python studies/study.py
+
+study-quick: setup
+	$(BIN)/python studies/study.py --quick
 
 clean:
 	rm -rf .venv runs models
