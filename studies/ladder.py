@@ -28,7 +28,7 @@ NAME = "ladder"
 CSV = Path("recipes") / "sweeps" / "laptop_ladder.csv"
 DROPPED, WITHOUT = "smollm2-28-layers", (22, 23)  # of 30; without 25 and 26 it meets as many checks as the whole
 QUICK_ROWS = ("self_over_hot", "self_over_warm", "gemma_over_hot")
-REGRESSORS = (sweep_figures.DELTA, sweep_figures.QUALITY)
+REGRESSORS = (sweep_figures.DELTA, sweep_figures.KEPT_QUALITY)
 
 
 def without_layers(source: Path, out: Path, layers: Sequence[int]) -> Path:
@@ -115,7 +115,7 @@ def figures(folder: Path, rows: Sequence[Row], quick: bool) -> dict[str, Any]:
         "fits": sweep_figures.fits(found, e3.SEED),
         "joint": joint(found, table[:-1] - table[-1], e3.SEED),
         "heat": sweep_figures.heat(found),
-        "beyond": [row["name"] for row in found if row["quality"] < float(table[-1].mean())],
+        "beyond": [row["name"] for row in found if row["kept_quality"] < float(table[-1].mean())],
         "seconds": e3.seconds(folder, home),
         "machine": common.machine(),
     }

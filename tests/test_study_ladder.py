@@ -71,7 +71,7 @@ def rows(slope: float, level: float) -> tuple[list[dict[str, Any]], np.ndarray]:
     found = []
     for one, other in combinations(RUNGS, 2):
         delta = QUALITY[one] - QUALITY[other]
-        found.append({"kept_delta": delta, "quality": QUALITY[one], "gain": slope * delta + level * QUALITY[one]})
+        found.append({"kept_delta": delta, "kept_quality": QUALITY[one], "gain": slope * delta + level * QUALITY[one]})
     noise = np.random.default_rng(0).normal(0, 0.3, (len(found), PROMPTS))
     gains = np.array([row["gain"] for row in found])[:, None]
     return found, gains + noise - noise.mean(axis=1, keepdims=True)
@@ -82,16 +82,19 @@ def test_slopes_that_are_known_are_found(slope: float, level: float) -> None:
     """Exact gains of both regressors: both slopes, all variance explained; drawn prompts leave room around them."""
     told = ladder.joint(*rows(slope, level), seed=0)
     assert told is not None and told["rows"] == 10
-    assert told["slopes"] == {"kept_delta": pytest.approx(slope, abs=1e-9), "quality": pytest.approx(level, abs=1e-9)}
+    assert told["slopes"] == {
+        "kept_delta": pytest.approx(slope, abs=1e-9),
+        "kept_quality": pytest.approx(level, abs=1e-9),
+    }
     assert told["r2"] == pytest.approx(1)
-    for name, value in (("kept_delta", slope), ("quality", level)):
+    for name, value in (("kept_delta", slope), ("kept_quality", level)):
         assert told["by_rows"][name] == pytest.approx([value, value], abs=1e-6)
         low, high = told["by_prompt"][name]
         assert low < value < high and 0.1 < high - low < 1.5
     if not (slope and level):
-        assert told["r2_alone"]["quality" if level else "kept_delta"] == pytest.approx(1)
+        assert told["r2_alone"]["kept_quality" if level else "kept_delta"] == pytest.approx(1)
     assert told["correlation"] == pytest.approx(
-        np.corrcoef([[r["kept_delta"], r["quality"]] for r in rows(1, 0)[0]], rowvar=False)[0, 1]
+        np.corrcoef([[r["kept_delta"], r["kept_quality"]] for r in rows(1, 0)[0]], rowvar=False)[0, 1]
     )
 
 
@@ -113,7 +116,13 @@ def test_figures_have_the_gain_of_the_test_prompts_beside_that_of_the_sweep(tmp_
         told = {SAMPLED: (base + delta / 2).tolist(), GREEDY: base.tolist()}
         answered(home / "answers" / row.name, told)
         figures = {"measure": "checks", "pairs": 100, "kept": 100, "delta": delta, "kept_delta": delta}
-        figures |= {"quality": QUALITY[one], "gain": 9.0, "gain_ci95": [8.0, 10.0], "rungs": RUNGS}
+        figures |= {
+            "quality": QUALITY[one],
+            "kept_quality": QUALITY[one],
+            "gain": 9.0,
+            "gain_ci95": [8.0, 10.0],
+            "rungs": RUNGS,
+        }
         swept.append({"name": row.name, "ladder": "ladder", "pairing": [one, other]} | figures)
     (home / "sweep").mkdir()
     write_json(home / "sweep" / "sweep.json", {"rows": swept})

@@ -99,11 +99,10 @@ FOUND: Tree = {
         "seconds": {"training": 1200.0},
         "rows": [
             {
-                "chosen": "self",
-                "rejected": "hot",
+                "pairing": ["self", "hot"],
                 "kept": 102,
-                "delta": 0.4,
-                "quality": 0.6,
+                "kept_delta": 0.4,
+                "kept_quality": 0.6,
                 "gain": 0.12,
                 "gain_ci95": [0.08, 0.16],
                 "greedy": {"gain": 0.02, "ci95": [-0.01, 0.05]},
@@ -111,10 +110,10 @@ FOUND: Tree = {
         ],
         "joint": {
             "rows": 10,
-            "slopes": {"delta": 0.31, "quality": 0.05},
-            "by_rows": {"delta": [0.1, 0.5], "quality": [-0.2, 0.3]},
+            "slopes": {"kept_delta": 0.31, "kept_quality": 0.05},
+            "by_rows": {"kept_delta": [0.1, 0.5], "kept_quality": [-0.2, 0.3]},
             "r2": 0.8,
-            "r2_alone": {"delta": 0.78, "quality": 0.33},
+            "r2_alone": {"kept_delta": 0.78, "kept_quality": 0.33},
             "correlation": 0.52,
         },
         "beyond": ["gemma_over_hot"],
