@@ -67,16 +67,16 @@ def combine(asked: Combined, above: list[pl.DataFrame], labels: pl.DataFrame | N
     """
     known = _joined(above, labels)
     scores = {name: known[name].cast(pl.Float64).to_numpy() for name in asked.of}
-    constant = [name for name in asked.of if _constant(scores[name])]
+    constant = [name for name in asked.of if known[name].count() and _constant(scores[name])]
     facts: dict[str, Any] = {"scorer": "combined", "rule": asked.rule, "of": asked.of, "labels": asked.labels}
-    facts["nulls"] = {f"no score by {name}": n for name in asked.of if (n := known[name].null_count())}
+    facts["nulls"] = _lacking(known, asked.of)
     facts |= {"constant": constant} if constant else {}
     pairs = _pairs(known, scores, asked.labels) if asked.labels else None
     if asked.rule == "logistic" and pairs is not None:
         units = [_standard(values) for values in scores.values()]
         held = _held_out(pairs.ids, asked.held_out, seed)[pairs.prompts]
         fitted, pairs = pairs.where(~held), pairs.where(held)
-        _refuse(asked, fitted, pairs)
+        _refuse(asked, known, fitted, pairs)
         weights = fit(np.column_stack([unit[fitted.left] - unit[fitted.right] for unit in units]), fitted.truth)
         facts |= {"weights": dict(zip(asked.of, weights.tolist(), strict=True)), "ridge": RIDGE}
         facts |= _counted("fitted", fitted) | _counted("held_out", pairs)
@@ -128,6 +128,14 @@ def _joined(above: list[pl.DataFrame], labels: pl.DataFrame | None) -> pl.DataFr
     return rows
 
 
+def _lacking(known: pl.DataFrame, scorers: list[str]) -> dict[str, int]:
+    """How many responses lack which scorers: each response once, so that the numbers add up."""
+    lacks = [pl.when(pl.col(name).is_null()).then(pl.lit(name)) for name in scorers]
+    named = known.select(pl.concat_str(lacks, separator=" or ", ignore_nulls=True).alias(SCORE))
+    counts = named.filter(pl.col(SCORE) != "").group_by(SCORE).len().sort(SCORE)
+    return {f"no score by {names}": n for names, n in counts.iter_rows()}
+
+
 def _constant(values: Array) -> bool:
     known = values[~np.isnan(values)]
     return not known.size or bool(known.min() == known.max())
@@ -173,13 +181,11 @@ def _counted(name: str, pairs: Pairs) -> dict[str, int]:
     return {f"{name}_prompts": len(np.unique(pairs.prompts)), f"{name}_pairs": len(pairs.prompts)}
 
 
-def _refuse(asked: Combined, fitted: Pairs, held: Pairs) -> None:
-    where, scorers = f"scorer {asked.name!r}", " and ".join(asked.of)
+def _refuse(asked: Combined, known: pl.DataFrame, fitted: Pairs, held: Pairs) -> None:
+    where = f"scorer {asked.name!r}"
     total = len(fitted.truth) + len(held.truth)
     if not total:
-        what = f"no prompt has two responses that {asked.labels} labels and {scorers} score"
-        cure = "label several responses of a prompt, or take `rule: rank_average`, which needs no labels"
-        raise UserError(what, where=where, cure=cure)
+        raise _no_pair(asked, known, where)
     decided = [len(np.unique(part.prompts[part.truth != 0])) for part in (fitted, held)]
     if not any(decided):
         what = f"{asked.labels} gives both responses the same label in all {total} pairs: there is no order to learn"
@@ -188,6 +194,24 @@ def _refuse(asked: Combined, fitted: Pairs, held: Pairs) -> None:
         what = f"{decided[0]} labelled prompts to fit on and {decided[1]} held out; {FEWEST} of each are the least"
         cure = "label more prompts, set `held_out` so that both sides have enough, or take `rule: rank_average`"
         raise UserError(what, where=where, cure=cure)
+
+
+def _no_pair(asked: Combined, known: pl.DataFrame, where: str) -> UserError:
+    """Whether labels are lacking, or scores of what has a label, and whose."""
+    labels, scorers = str(asked.labels), " and ".join(asked.of)
+    what = f"no prompt has two responses that {labels} labels and {scorers} score"
+    if not _two(known, [labels]):
+        cure = "label several responses of a prompt, or take `rule: rank_average`, which needs no labels"
+        return UserError(what, where=where, cure=cure)
+    lacking = [name for name in asked.of if not _two(known, [labels, name])]
+    whose = f"no two of the labelled have a score by {' or by '.join(lacking)}" if lacking else "each scores others"
+    cure = f"see why responses have no score by {' or '.join(lacking or asked.of)}, or leave it out of `of`"
+    return UserError(f"{what}: {whose}", where=where, cure=cure)
+
+
+def _two(known: pl.DataFrame, scorers: list[str]) -> bool:
+    """Whether some prompt has two responses with a score by each of these."""
+    return bool(known.drop_nulls(scorers)[PROMPT_ID].is_duplicated().any())
 
 
 def _told(asked: Combined, combined: Array, scores: dict[str, Array], pairs: Pairs, seed: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from deltadata import models, pair, parts, replies, tables, verdicts
+from deltadata import models, pair, parts, replies, scorer_notes, tables, verdicts
 from deltadata.engines import GUIDED, HOSTED, Conversation, Engine, Model, open_engine
 from deltadata.engines.child import check_model
 from deltadata.engines.server import Server
@@ -102,6 +102,8 @@ def judge(
     scores = responses.select(RESPONSES.key).join(made, on=RESPONSES.key, how="left", maintain_order="left")
     facts = {"scorer": "judge", "engine": recipe.engine_of(asked)} | (made_by[-1] if made_by else {})
     facts |= verdicts.told(found, asked, recipe.seed) | {"asked": missing.height}
+    if pairwise:
+        facts[scorer_notes.UNMET] = responses.join(wanted, on=RESPONSES.key, how="anti").height
     facts |= {"nulls": _nulls(said, asked, progress), "prompts_digest": tables.fingerprint(judging.words(asked))}
     return Found(scores, facts | ({"made_by": made_by} if len(made_by) > 1 else {}))
 

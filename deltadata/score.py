@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from deltadata import combine, judgements, models, parts, tables
+from deltadata import combine, judgements, models, parts, scorer_notes, tables
 from deltadata.engines import HOSTED
 from deltadata.errors import UserError
 from deltadata.generate import Progress, fetch, runtime_for
@@ -113,7 +113,8 @@ def score(
     )
     graded = scores.select(known.sum()).item()
     total = sum(of_rung.rows for of_rung in ladder.values())
-    progress.note(f"{asked.name}: {graded} of {total} responses have a score{'' if graded else _why_none(asked)}")
+    why = _why_null(facts) or ("" if graded else _why_none(asked))
+    progress.note(f"{asked.name}: {graded} of {total} responses have a score{why}")
     return Scored(graded, facts | {"rungs": by_rung.to_dicts(), "responses": total})
 
 
@@ -121,6 +122,14 @@ def failed(entry: Entry | None) -> bool:
     """Whether a judge was not heard for some response, so that it may be asked again."""
     nulls = entry.facts.get("nulls", {}) if entry else {}
     return any(kind.startswith(ENGINE.strip()) for kind in nulls)
+
+
+def _why_null(facts: dict[str, Any]) -> str:
+    """The reasons that a scorer has counted; a judge's are of judgements, and told as they come."""
+    if facts.get("scorer") == "judge":
+        return ""
+    counted = facts.get("nulls") or {why: n for why, n in facts.get("notes", {}).items() if why != scorer_notes.CUT}
+    return f"; the others: {scorer_notes.reasons(counted)}" if counted else ""
 
 
 def _why_none(asked: Score) -> str:

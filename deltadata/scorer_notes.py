@@ -20,10 +20,10 @@ from deltadata.tables import CHOSEN, MODEL, PROMPT_TOKENS, REJECTED, RESPONSE_TO
 Tree = dict[str, Any]
 FLIPS, LOST, UNRESOLVED = 0.2, 0.05, 0.1  # shares above which something is said
 REASONS = 5  # named in a sentence
-CUT = "cut"
+CUT, UNMET = "cut", "unmet"
 _JUDGE = (
     *("form", "aspects", "scale", "requests", "judged", "position_bias", "position_bias_ci95", "flips", "ties"),
-    *("self_consistency", PROMPT_TOKENS, RESPONSE_TOKENS, "uncounted", "cost"),
+    *("self_consistency", PROMPT_TOKENS, RESPONSE_TOKENS, "uncounted", "cost", UNMET),
 )
 _FORWARD = ("max_length", CUT, "resolution")
 _COMBINED = (
@@ -93,7 +93,7 @@ def _unresolved(pairs: pl.DataFrame, name: str, resolution: float | None) -> lis
 def _said(name: str, told: Tree) -> Iterator[str]:
     if told["nulls"]:
         what = "judgements have no verdict" if told["kind"] == "judge" else "responses have no score"
-        yield f"{sum(told['nulls'].values()):,} {what}: {_reasons(told)}."
+        yield f"{sum(told['nulls'].values()):,} {what}: {reasons(told['nulls'])}."
     if told["kind"] == "judge":
         yield from _of_judge(told)
     elif told["kind"] == "combined":
@@ -102,14 +102,17 @@ def _said(name: str, told: Tree) -> Iterator[str]:
         yield from _of_forward(told)
 
 
-def _reasons(told: Tree) -> str:
-    """The most frequent first."""
-    ranked = sorted(told["nulls"].items(), key=lambda one: (-one[1], one[0]))
-    more = sum(n for _, n in ranked[REASONS:])
-    return ", ".join([*(f"{reason} {n:,}" for reason, n in ranked[:REASONS]), *([f"others {more:,}"] if more else [])])
+def reasons(nulls: Mapping[str, int]) -> str:
+    """The most frequent first, each with its number."""
+    ranked = sorted(nulls.items(), key=lambda one: (-one[1], one[0]))
+    named = [*ranked[:REASONS], ("others", sum(n for _, n in ranked[REASONS:]))]
+    return ", ".join(f"{reason} ({n:,})" for reason, n in named if n)
 
 
 def _of_judge(told: Tree) -> Iterator[str]:
+    if told[UNMET]:
+        why = "no other response of its pairings is there, or it has the same text"
+        yield f"{told[UNMET]:,} responses were compared with none, and have no score: {why}."
     if told["position_bias"] is not None:
         limits = [0.5 + limit for limit in told["position_bias_ci95"] or []]
         interval = f" (95 % interval {between(limits)})" if limits else ""
@@ -196,7 +199,7 @@ def _lost(name: str, told: Tree, report: Tree) -> Iterator[Finding]:
     rungs = [rung for rung in report["ladder"] if rung[MODEL] in paired]
     total, scored = sum(rung["responses"] for rung in rungs), sum(rung["scored"][name] for rung in rungs)
     if total - scored > LOST * total:
-        why = f": {_reasons(told)}" if told["nulls"] else ""
+        why = f": {reasons(told['nulls'])}" if told["nulls"] else ""
         yield _say(
             "unscored_responses", f"{name} has no score for {percent(1 - scored / total)} of {total:,} responses{why}."
         )

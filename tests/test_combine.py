@@ -74,8 +74,17 @@ def test_rank_average_by_hand() -> None:
         "rule": "rank_average",
         "of": ["a", "b"],
         "labels": None,
-        "nulls": {"no score by a": 1, "no score by b": 2},
+        "nulls": {"no score by b": 1, "no score by a or b": 1},
     }
+
+
+def test_a_scorer_without_any_score_is_not_called_constant() -> None:
+    """It gave every response no score: each of them is counted once as such."""
+    keys = [("p", "x"), ("p", "y"), ("q", "x")]
+    a, b = frame("a", dict.fromkeys(keys)), frame("b", dict.fromkeys(keys, 1.0) | {("q", "x"): None})
+    facts = combine.combine(asked(), [a, b], None, 0).facts
+    assert facts["constant"] == ["b"]
+    assert facts["nulls"] == {"no score by a": 2, "no score by a or b": 1}
 
 
 def test_rank_average_tells_its_agreement_by_hand() -> None:
@@ -331,6 +340,24 @@ def test_labels_that_teach_nothing_are_refused(labels: pl.Expr, said: str, cure:
         combine.combine(asked(rule="logistic", labels="people"), [a, b], people.with_columns(labels.alias("people")), 0)
     assert refused.value.where == "scorer 'both'"
     assert said in refused.value.what and cure in str(refused.value.cure)
+
+
+def test_complete_labels_are_not_asked_for_where_a_scorer_has_no_scores() -> None:
+    """What is lacking is named: scores of what has a label, or scorers that see the same responses."""
+    a, b, people = made(60)
+    wanted = asked(rule="logistic", labels="people")
+    no_b = b.with_columns(pl.lit(None, pl.Float64).alias("b"))
+    first = pl.col("model") == "m0"
+    ours, theirs = (
+        a.with_columns(pl.when(first).then("a").alias("a")),
+        b.with_columns(pl.when(~first).then("b").alias("b")),
+    )
+    with pytest.raises(UserError) as refused:
+        combine.combine(wanted, [a, no_b], people, 0)
+    assert refused.value.what.endswith("a and b score: no two of the labelled have a score by b")
+    assert refused.value.cure == "see why responses have no score by b, or leave it out of `of`"
+    with pytest.raises(UserError, match="no two of the labelled have a score by a or by b"):
+        combine.combine(wanted, [ours, theirs], people, 0)
 
 
 def test_ten_prompts_on_each_side_are_enough() -> None:

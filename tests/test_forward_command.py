@@ -104,8 +104,8 @@ def test_notes_are_summed_over_all_parts(project: Imported) -> None:
     project.recipe["score"] = [SCORERS[1] | {"max_length": 42}]
     # A prompt has 41 tokens where its number has one digit, else 42: room for one token of the response, or for none.
     notes = {"cut": 2 * 10, "the prompt fills the window": 2 * 14}
-    for stage in ("collect", "generate", "score"):
-        project.run(stage, "recipe.yaml")
+    said = [project.run(stage, "recipe.yaml") for stage in ("collect", "generate", "score")]
+    assert "logp: 20 of 48 responses have a score; the others: the prompt fills the window (28)\n" in said[-1]
     assert project.record()["tables"]["scores/logp"]["facts"]["notes"] == notes
     assert project.scores("logp")["score"].null_count() == 2 * 14
     next((project.path / "scores").glob("*/part-00003.parquet")).unlink()

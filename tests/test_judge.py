@@ -154,7 +154,7 @@ def test_every_fault_of_a_judge_is_null_with_its_reason_or_is_retried(tmp_path: 
     told = facts(tmp_path / "run")
     assert (told["requests"], told["judged"], told["asked"]) == (28, 8, 28)
     assert sum(told["nulls"].values()) == 20
-    assert told["nulls"]["helpfulness is N, outside N to N"] == 2 and told["nulls"]["not JSON"] == 2
+    assert told["nulls"]["helpfulness is outside 1 to 10"] == 2 and told["nulls"]["not JSON"] == 2
     assert told["nulls"]["engine: HTTP 503: a fault on demand"] == 1
     assert [told["uncounted"], told["engine"], told["scorer"]] == [1, "server", "judge"]
 
@@ -303,7 +303,8 @@ def test_equal_texts_are_asked_about_once(tmp_path: Path) -> None:
     found = scores(tmp_path / "met")
     assert [found[key("B"), rung, 0] for rung in three] == [1.0, 0.0, 0.0]
     assert [found[key("A"), rung, 0] for rung in three] == [None, None, None]
-    assert facts(tmp_path / "met")["requests"] == 2
+    assert (facts(tmp_path / "met")["requests"], facts(tmp_path / "met")["unmet"]) == (2, 3)
+    assert "unmet" not in facts(tmp_path / "rated")
 
 
 def test_a_retry_asks_only_for_what_the_engine_failed(tmp_path: Path) -> None:

@@ -136,8 +136,8 @@ def test_what_an_engine_says_becomes_a_verdict_or_a_reason() -> None:
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [
-        ("helpfulness is 11, outside 1 to 10", "helpfulness is N, outside N to N"),
-        ("helpfulness is -3, outside 1 to 10", "helpfulness is N, outside N to N"),
+        ("helpfulness is 11, outside 1 to 10", "helpfulness is outside 1 to 10"),
+        ("helpfulness is -3, outside 1 to 10", "helpfulness is outside 1 to 10"),
         ("engine: HTTP 503: request 17 failed", "engine: HTTP 503: request N failed"),
         ("engine: no reply within 0.5 s", "engine: no reply within N s"),
         ("missing level2", "missing level2"),

@@ -88,7 +88,7 @@ def test_checks_and_files_are_what_they_are() -> None:
 def test_a_judge_word_for_word() -> None:
     """Its failures, position bias, flips, ties, consistency and cost."""
     assert said(JUDGE, JUDGED) == [
-        "10 judgements have no verdict: refused 7, no JSON 3.",
+        "10 judgements have no verdict: refused (7), no JSON (3).",
         "It prefers the response shown first in 57 % (95 % interval 54-60 %) of the verdicts that are no tie.",
         "It contradicts itself in 31 % of the pairs when the two change places; 5 % of the verdicts are ties.",
         "Its draws agree with each other in 93 %.",
@@ -97,6 +97,9 @@ def test_a_judge_word_for_word() -> None:
     one = tree(JUDGE, JUDGED)
     assert one["what"] == "a judge's comparisons in both orders on honesty, helpfulness"
     assert (one["kind"], one["model"], one["engine"], one["dtype"]) == ("judge", "org/j", "vllm", "bfloat16")
+    alone = "2 responses were compared with none, and have no score: "
+    alone += "no other response of its pairings is there, or it has the same text."
+    assert alone in said(JUDGE, JUDGED | {"unmet": 2}) and alone not in said(JUDGE, JUDGED | {"unmet": 0})
     assert (one["responses"], one["scored"], one["nulls"]) == (300, 288, {"refused": 7, "no JSON": 3})
     rating = JUDGED | {"form": "rating", "scale": 5, "self_consistency": 0.42, "nulls": {}, "uncounted": 1_500}
     rating |= {"position_bias": None, "position_bias_ci95": None, "flips": None, "ties": None, "cost": None}
@@ -119,7 +122,8 @@ def test_a_fact_that_is_missing_is_not_told_of(missing: str) -> None:
 def test_reasons_are_counted_and_few_are_named() -> None:
     """The most frequent first, equals by name, those beyond five in one sum."""
     nulls = {f"reason {n}": n for n in range(1, 8)} | {"a reason": 7}
-    text = "35 judgements have no verdict: a reason 7, reason 7 7, reason 6 6, reason 5 5, reason 4 4, others 6."
+    text = "35 judgements have no verdict: a reason (7), reason 7 (7), reason 6 (6), reason 5 (5), "
+    text += "reason 4 (4), others (6)."
     assert said(JUDGE, JUDGED | {"nulls": nulls})[0] == text
 
 
@@ -129,7 +133,7 @@ def test_a_reward_model_and_a_log_prob() -> None:
     facts = FORWARD | {"notes": {"cut": 1_003, "template refused": 2}}
     assert tree(spec, facts)["what"] == "a reward model's number"
     assert said(spec, facts) == [
-        "2 responses have no score: template refused 2.",
+        "2 responses have no score: template refused (2).",
         "1,003 responses were cut to fit its window of 4,096 tokens.",
     ]
     assert said(spec, FORWARD) == []
@@ -171,7 +175,7 @@ def test_a_combined_scorer_word_for_word() -> None:
     """Its weights, and the agreement of each with the labels it was not fitted on."""
     assert tree(MIXED, COMBINED)["what"] == "logistic regression of a, b on the labels of people"
     assert said(MIXED, COMBINED) == [
-        "12 responses have no score: no score by b 12.",
+        "12 responses have no score: no score by b (12).",
         "Weights per standard deviation, fitted on 1,200 prompts: a 1.2, b -0.5.",
         "Agreement with people over 500 held-out pairs: judge 70 % (66-74 %), a 68 % (66-74 %), b 41 %.",
     ]
@@ -246,7 +250,7 @@ def test_many_responses_without_a_score_are_a_warning() -> None:
     one = tree(JUDGE, JUDGED | {"flips": 0.0, "position_bias_ci95": None}) | {"unresolved": []}
     assert [*scorer_notes.findings(report | {"scored_by": {"judge": one}})] == []
     ladder[0]["scored"] = {"judge": 89}
-    text = "judge has no score for 6 % of 200 responses: refused 7, no JSON 3."
+    text = "judge has no score for 6 % of 200 responses: refused (7), no JSON (3)."
     assert [*scorer_notes.findings(report | {"scored_by": {"judge": one}})] == [
         {"kind": "unscored_responses", "text": text, "level": "warn"}
     ]

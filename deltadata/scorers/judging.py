@@ -63,6 +63,7 @@ where neither is better."""
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*)```", re.DOTALL)
 _CHANGING = re.compile(r"(?<!HTTP )(?<![\w.])-?\d+(\.\d+)?")
+_OUTSIDE = re.compile(r"(.+) is -?\d+, outside (-?\d+ to -?\d+)")
 
 
 class Judged(NamedTuple):
@@ -187,4 +188,5 @@ def _wrong(told: _Pairs, allowed: dict[str, list[Any]]) -> str | None:
 
 def kind(reason: str) -> str:
     """The reason without the numbers that change from reply to reply, for counting."""
-    return _CHANGING.sub("N", reason)[:100]
+    outside = _OUTSIDE.fullmatch(reason)
+    return "{} is outside {}".format(*outside.groups()) if outside else _CHANGING.sub("N", reason)[:100]
