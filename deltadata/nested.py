@@ -22,9 +22,9 @@ def read_each(
 
     Such a row has the keys of the item and those of the row around it; an item's key hides the other's. `columns` may
     name either, or be paths into either (`annotations.helpfulness.Rating`). Its place is that of the row, and of the
-    item: `uf.jsonl:3, completions[0]`. An item that is no object, and a row without a list, is a Row with its problem.
-    A list may be JSON text, as in CSV. Raises UserError, beside what `read_rows` raises, for other text there, and for
-    `whose` where none of the first LOOK_AHEAD rows has the column.
+    item: `uf.jsonl:3, completions[0]`. An item that is no object, and a row without a list, is a Row with its problem;
+    null is an empty list. A list may be JSON text, as in CSV. Raises UserError, beside what `read_rows` raises, for
+    other text there, and for `whose` where none of the first LOOK_AHEAD rows has the column.
     """
     if each is None:
         yield from read_rows(path, recipe_dir, columns)
@@ -66,9 +66,10 @@ def _items(given: Any, where: str, each: str) -> Any:
 
 
 def _joined(row: Row, items: Any, each: str, dotted: list[str]) -> Iterator[Row]:
+    if items is None:
+        return
     if not isinstance(items, list):
-        what = "null" if items is None else f"no list but of type {type(items).__name__}"
-        yield _bad(row, f"{each} is {what}")
+        yield _bad(row, f"{each} is no list but of type {type(items).__name__}")
         return
     around = {name: value for name, value in (row.value or {}).items() if name != each}
     for i, item in enumerate(items):

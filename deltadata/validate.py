@@ -21,7 +21,7 @@ from deltadata.job import PROMPTS, Job, drift
 from deltadata.pair_sections import ByScore, Pair
 from deltadata.parquet import read_columns
 from deltadata.recipe import Recipe
-from deltadata.run import run_collect, run_generate, run_score
+from deltadata.run import prompts_of, run_collect, run_generate, run_score
 from deltadata.scorer_sections import Combined, Imported, Score
 from deltadata.store import Drift, changes, open_run, write_json
 from deltadata.tables import POOL, PROMPT_ID
@@ -52,11 +52,11 @@ def validate(job: Job, asked: Asked) -> Tree:
     scorer = _scorer(job.recipe, asked.scorer)
     if job.recipe.pair.control != "none":
         job.progress.note(f"pair.control ({job.recipe.pair.control}) is ignored: this tests the order of the rungs")
-    run_collect(job)
     with open_run(job.run.path / sampled.FOLDER, job.recipe.name) as opened:
         sample = job._replace(run=opened, recipe=_part_of(job.recipe, scorer))
         file = opened.path / LOOKS / f"{scorer.name}.json"
-        kept = _planned(job, sample, scorer, file, asked)
+        kept = _planned(job, sample, scorer, file, asked)  # refused before anything of the run is made anew
+        run_collect(job)
         if _due(kept, asked.next, job.run.record[PROMPTS].rows, file):
             write_json(file, kept)  # the promise comes before the first answer
             kept["results"].append(_look(job, sample, scorer, order, kept))
@@ -137,7 +137,15 @@ def _about(job: Job, sample: Job) -> Tree:
         for asked in sample.recipe.score
         if isinstance(asked, Imported)
     }
-    return {"prompts": job.run.record[PROMPTS].fingerprint, "pairings": order, "scores": files}
+    return {"prompts": _prompts(job), "pairings": order, "scores": files}
+
+
+def _prompts(job: Job) -> str:
+    """The fingerprint of the run's prompts: as they are, or as they are to be."""
+    spec, inputs = prompts_of(job)
+    if job.run.state(PROMPTS, spec, inputs, job.prompts_file) == "done":
+        return job.run.record[PROMPTS].fingerprint
+    return tables.fingerprint([spec, inputs])
 
 
 def _due(kept: Tree, wanted: bool, prompts: int, file: Path) -> bool:
@@ -173,7 +181,7 @@ def _look(job: Job, sample: Job, scorer: Score, order: list[tuple[str, str]], ke
         run_score(sample)
     pools = read_columns(job.prompts_file, [POOL])[POOL].unique().to_list()
     names = [pool.name for pool in job.recipe.collect.pools if pool.name in pools]
-    rule = validity.Rule(scorer.name, plan["at_least"], plan[LOOKS], names, whole)
+    rule = validity.Rule(scorer.name, plan["at_least"], plan[LOOKS], names, whole, len(order))
     mine = sampled.members(job, wanted)
     told: Tree = {tables.SCORER: scorer.name, "sample": plan["sample"], "prompts": len(mine)}
     told |= {LOOKS: plan[LOOKS], "look": number, "level": rule.level, "level_by_pool": rule.level_by_pool}

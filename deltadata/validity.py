@@ -22,17 +22,18 @@ from deltadata.findings import FEW
 from deltadata.tables import CHOSEN, MODEL, POOL, PROMPT_ID, REJECTED, delta, of
 
 Tree = dict[str, Any]
-RISK = 0.05  # of all looks together
+RISK = 0.05  # of all looks and pairings together
 POWER = 0.8  # with which the prompts that "would settle it" do
 COIN = 0.25  # the largest variance of a number between 0 and 1
 MOST = 10**12  # prompts that are thought of
 
 
 class Rule(NamedTuple):
-    """What was planned: whose agreement is to lie above `at_least`, over how many looks and which pools.
+    """What was planned: whose agreement is to lie above `at_least`, over how many looks, pairings and which pools.
 
-    A verdict's limits have the level 1 - 0.05 / looks, so that the looks together err in 5 % (Bonferroni); those of a
-    pool share that among the pools. Overall verdicts and those of pools are two families, each with its 5 %.
+    A verdict's limits have the level 1 - 0.05 / (looks x pairings), so that all of them together err in 5 %
+    (Bonferroni); those of a pool share that among the pools. Overall verdicts and those of pools are two families, each
+    with its 5 %.
     """
 
     scorer: str
@@ -40,14 +41,15 @@ class Rule(NamedTuple):
     looks: int
     pools: list[str]
     prompts: int  # of the whole run
+    pairings: int = 1
 
     @property
     def level(self) -> float:
-        return 1 - RISK / self.looks
+        return 1 - RISK / (self.looks * self.pairings)
 
     @property
     def level_by_pool(self) -> float:
-        return 1 - RISK / (self.looks * max(len(self.pools), 1))
+        return 1 - RISK / (self.looks * self.pairings * max(len(self.pools), 1))
 
 
 class Spread(NamedTuple):
@@ -272,6 +274,12 @@ def _row(name: str, stats: Tree) -> dict[str, str]:
     }
 
 
+def _so_that(told: Tree) -> str:
+    """What the verdicts share 5 % among."""
+    several = [f"{n} {what}" for n, what in ((told["looks"], "looks"), (len(told["pairings"]), "pairings")) if n > 1]
+    return f": {' and '.join(several)} err in 5 % together" if several else ""
+
+
 def notes(told: Tree) -> list[str]:
     """What the table's columns mean, where that is not plain."""
     found = [f"least: prompts for a 95 % interval that is {100 * told['width']:g} points wide"]
@@ -284,5 +292,6 @@ def notes(told: Tree) -> list[str]:
     if any(len(pairing["by_pool"]) > 1 for pairing in told["pairings"]):
         levels.append(f"{percent_level(told['level_by_pool'])} for a pool")
     if levels != ["95 %"]:
-        found.append(f"the table's intervals are of 95 %, those that a verdict goes by of {', '.join(levels)}")
+        text = f"the table's intervals are of 95 %, those that a verdict goes by of {', '.join(levels)}"
+        found.append(text + _so_that(told))
     return found

@@ -353,7 +353,10 @@ BAD: list[tuple[Any, str]] = [
     ([{"kind": "repetition", "at_most": 2}], "repetition: at_most should be less than or equal to 1, not 2"),
     ([{"kind": "ifeval", "id": "no_comma"}], "IFEval has no instruction 'no_comma'; known are: keywords:existence,"),
     ([{"kind": "starts_with", "text": "a"}, {"kind": "starts_with", "text": ""}], "starts_with: String should have"),
-    ({"kind": "json"}, "'check' is no reference (a number or a text) but an object"),
+    (
+        {"kind": "json"},
+        "'check' is no reference (a number or a text) but an object; constraints stand in a list: [{kind",
+    ),
     (True, "'check' is no reference (a number or a text) but yes or no"),
     ("so\n#### ", "'check' holds no answer"),
     ("number", "'check' is the name of a constraint alone, 'number'; write [{kind: number}], or say `form: final_ans"),

@@ -122,14 +122,13 @@ def test_the_list_may_lie_at_a_path(tmp_path: Path) -> None:
 
 
 def test_what_is_no_list_of_objects_is_a_row_with_its_reason(tmp_path: Path) -> None:
-    """Null, another type, no such column, an item that is text; an empty list is no row, and the others are read."""
+    """Another type, no such column, an item that is text; null and an empty list are no row, the others are read."""
     given = [{"xs": [{"n": 1}, "x", None]}, {"xs": None}, {"xs": {"n": 1}}, {"ys": 1}, {"xs": []}, {"xs": [{"n": 2}]}]
     found = rows_of(tmp_path / "f.jsonl", given)
     assert [(row.where.rpartition("f.jsonl:")[2], row.value or row.problem) for row in found] == [
         ("1, xs[0]", {"n": 1}),
         ("1, xs[1]", "not an object but of type str"),
         ("1, xs[2]", "not an object but of type NoneType"),
-        ("2", "xs is null"),
         ("3", "xs is no list but of type dict"),
         ("4", "no column 'xs'"),
         ("6, xs[0]", {"n": 2}),
@@ -137,10 +136,24 @@ def test_what_is_no_list_of_objects_is_a_row_with_its_reason(tmp_path: Path) -> 
     assert [row.raw for row in found if row.value is None] == [
         '"x"',
         "null",
-        '{"xs": null}',
         '{"xs": {"n": 1}}',
         '{"ys": 1}',
     ]
+
+
+def test_a_row_whose_list_is_null_stops_neither_rung_nor_scorer(tmp_path: Path) -> None:
+    """Nobody answered that prompt: no bad row, no score, and the others are taken."""
+    project = Project(tmp_path, prompts=4)
+    answers = [{"model": "big", "response": "It is a number.", "rating": 4}, {"model": "gpt", "response": "No."}]
+    rows = [{"prompt": f"Tell me about number {i}.", "xs": answers if i else None} for i in range(4)]
+    write(tmp_path / "uf.jsonl", rows)
+    big = {"name": "strong", "responses": "uf.jsonl", "each": "xs", "select": {"model": "big"}}
+    project.recipe["generate"]["rungs"][0] = big
+    names = {"big": "strong", "gpt": None}
+    project.recipe["score"] = [{"name": "r", "scores": "uf.jsonl", "each": "xs", "score": "rating", "models": names}]
+    said = project.run()
+    assert "strong: 6 read, 3 matched, 0 unmatched, 0 bad, 3 not_selected" in said
+    assert "r: 6 scores read, 3 matched, 0 unmatched, 3 left out" in said
 
 
 @pytest.mark.parametrize("text", ["[{'model': 'big'}]", "", "7", '{"n": 1}', "[" * 20_000])

@@ -325,8 +325,12 @@ def test_a_changed_recipe_is_refused_and_overwriting_begins_another_plan(tmp_pat
     assert told["prompts"] == 90  # another plan: the default of 200, of which the run has 90
     assert told["pairings"][0]["mean_delta"] == pytest.approx((60 * 2 - 30) / 90)
 
+    before = (tiny.path / "record.json").read_text()
     tiny.write_pool(range(91))
     assert "prompts: " in refused(tiny, changed)
+    tiny.write_pool(range(90))
+    assert "prompts: " in refused(tiny, changed, "seed=1", next=True)
+    assert (tiny.path / "record.json").read_text() == before  # what is refused makes nothing anew
 
 
 def test_pairs_by_score_have_no_order_to_test(tmp_path: Path) -> None:

@@ -284,6 +284,18 @@ def test_several_looks_share_the_5_percent() -> None:
     assert rule(["a", "b"], looks=2).level_by_pool == pytest.approx(0.9875)
 
 
+def test_several_pairings_share_the_5_percent() -> None:
+    """Twenty-one of them, five looks each and two pools; the note says among what."""
+    many = rule(["a", "b"], looks=5)._replace(pairings=21)
+    assert many.level == pytest.approx(1 - 0.05 / 105) and many.level_by_pool == pytest.approx(1 - 0.05 / 210)
+    one = told({"own": (61, 39, 0)}) | {"minimum_prompts": 300}
+    shown = {"pairings": [one] * 2, "width": 0.1, "looks": 5, "level": 0.995, "level_by_pool": 0.995}
+    assert notes(shown)[-1] == (
+        "the table's intervals are of 95 %, those that a verdict goes by of 99.5 %: "
+        "5 looks and 2 pairings err in 5 % together"
+    )
+
+
 def test_looking_again_and_again_errs_in_5_percent_at_most() -> None:
     """Of 2,000 coins looked at five times at most 5 % ever seem decided; by plain 95 % limits more than 10 %."""
     coins = np.cumsum(np.random.default_rng(0).random((2000, 500)) < 0.5, axis=1)[:, 99::100]
@@ -328,7 +340,7 @@ def test_the_table_has_a_row_per_pairing_and_per_pool_of_several() -> None:
     pools = pairs_of({"own": (70, 30, 0), "other": (0, 0, 40)}, unknown=2)
     twice = pl.concat([pools, pools])  # two samples of each prompt
     both = judged(twice, [("a", "b")], rule(["own", "other"], looks=2))[0] | {"minimum_prompts": 300}
-    shown = whole | {"level": 0.975, "level_by_pool": 0.9875, "pairings": [both]}
+    shown = whole | {"looks": 2, "level": 0.975, "level_by_pool": 0.9875, "pairings": [both]}
     assert [(row["pairing"], row["pairs"], row["least"]) for row in rows(shown)] == [
         ("a > b", "280/140", "300"),
         ("  own", "200/100", ""),
@@ -337,7 +349,8 @@ def test_the_table_has_a_row_per_pairing_and_per_pool_of_several() -> None:
     assert notes(shown)[1:] == [
         "pairs: with a score, of so many prompts",
         "4 of 284 pairs have no score on both sides",
-        "the table's intervals are of 95 %, those that a verdict goes by of 97.5 %, 98.75 % for a pool",
+        "the table's intervals are of 95 %, those that a verdict goes by of 97.5 %, 98.75 % for a pool: "
+        "2 looks err in 5 % together",
     ]
 
 

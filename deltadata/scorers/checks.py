@@ -102,7 +102,8 @@ def _constraints(given: Any, column: str) -> tuple[Test, ...]:
 
 def _final_answer(given: Any, column: str) -> Test:
     if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise BadCheck(f"{column!r} is no reference (a number or a text) but {_kind(given)}")
+        listed = "; constraints stand in a list: [{kind: …}]" if isinstance(given, dict) else ""
+        raise BadCheck(f"{column!r} is no reference (a number or a text) but {_kind(given)}{listed}")
     wanted = str(given)
     if not answers.reference(wanted):
         raise BadCheck(f"{column!r} holds no answer behind its #### or in its \\boxed{{}}")
