@@ -143,15 +143,15 @@ def draw(told: Mapping[str, Any], path: Path) -> bool:
     if not sheet.available():
         return False
     ends = {arm: rows[-1]["sections"]["mean"] for arm, rows in told["arms"].items()}
-    beyond = "goes beyond" if ends["up"] > CHOSEN else "does not go beyond"
     title = (
-        f"Three bold sections over two: DPO {beyond} three ({ends['up']:.1f}), SFT on three writes {ends['sft']:.1f}"
+        f"Trained on three bold sections over two, DPO writes {ends['up']:.1f}; trained on three, SFT {ends['sft']:.1f}"
     )
     base = told["arms"][BASE][0]
+    seeds = f"Bars: 95 % over {len(told['seeds'])} seeds (t)."
     note = (
-        f"SmolLM2-135M-Instruct on its own answers; {base['topics']} held-out topics, temperature 0.8. Bars: 95 % over "
-        f"{len(told['seeds'])} seeds (t). Loops: {100 * LOOPS:.0f} % of the runs of four words were there before."
-        + (" QUICK: one seed, few steps, no interval." if told["quick"] else "")
+        f"SmolLM2-135M-Instruct on its own answers; {base['topics']} held-out topics, temperature 0.8. "
+        f"{'QUICK: one seed, few steps, no interval.' if told['quick'] else seeds} "
+        f"Loops: {100 * LOOPS:.0f} % of the runs of four words were there before."
     )
     with sheet.style():
         figure, axes = sheet.blank(title, note, (4, 1), 1.5, left=0.62, gap=0.62, right=0.2)
